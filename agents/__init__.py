@@ -1,0 +1,1 @@
+"""Agents: networks, rollouts, PPO and its distribution with Ray."""

@@ -1,0 +1,1 @@
+"""Encoders: text, image and video into one shared latent."""

@@ -1,0 +1,1 @@
+"""Experiments: `run.py` and what it needs."""

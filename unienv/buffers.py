@@ -1,0 +1,60 @@
+"""Fresh memory without fresh pages: large arrays whose memory is taken again only once nobody holds it.
+
+Every observation must be new memory, but a new 12 MB array costs more in page faults than in drawing. A buffer handed
+out earlier is reused when the last view of it is gone, which CPython's reference count tells; a view of any depth holds
+its buffer as `base`, and so do tensors made from it.
+"""
+
+import math
+import sys
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+_SMALL = 1 << 18  # bytes; below this the allocator itself reuses memory
+_KEPT = 4  # buffers remembered; those that a user hoards drop out and belong to the user alone
+
+
+class Buffers:
+    """A pool of byte buffers for one world."""
+
+    def __init__(self) -> None:
+        self._pool: deque[np.ndarray] = deque(maxlen=_KEPT)
+
+    def empty(self, shape: tuple[int, ...]) -> np.ndarray:
+        """An uninitialised uint8 array of this shape whose memory nothing else refers to."""
+        size = math.prod(shape)
+        if size < _SMALL:
+            return np.empty(shape, np.uint8)
+        for _ in range(len(self._pool)):
+            buffer = self._pool.popleft()  # out of the pool while it is looked at: another thread can't take it too
+            view = buffer[:size].reshape(shape) if _held_once(buffer) and buffer.size >= size else None
+            self._pool.append(buffer)
+            if view is not None:
+                return view
+        buffer = np.empty(size, np.uint8)
+        self._pool.append(buffer)
+        return buffer.reshape(shape)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickled world starts with an empty pool."""
+        return (Buffers, ())
+
+
+def _held_once(buffer: np.ndarray) -> bool:
+    return sys.getrefcount(buffer) <= _ALONE
+
+
+def _measure_alone() -> int:
+    """The count that `_held_once` sees for a buffer held by one local name, which differs between Python versions."""
+    global _ALONE
+    _ALONE, count = 0, 0
+    buffer = np.empty(1, np.uint8)
+    while not _held_once(buffer):
+        count += 1
+        _ALONE = count
+    return count
+
+
+_ALONE = _measure_alone()

@@ -1,0 +1,116 @@
+"""Which worlds there are, and how they become Gymnasium ids `UniEnv/<Name>-v0`."""
+
+import difflib
+import importlib
+import inspect
+from typing import Any
+
+import gymnasium as gym
+
+from unienv.world import World
+
+NAMESPACE = "UniEnv"
+DRIVER, VECTOR_DRIVER = "unienv.env:WorldEnv", "unienv.vector:WorldVectorEnv"
+
+# name -> entry point. Bump the version on any change of rules, spaces or default parameters.
+WORLDS = {
+    "Match-v0": "unienv.worlds.match:Match",
+    "Goto-v0": "unienv.worlds.goto:Goto",
+}
+
+
+def register(name: str, entry_point: str, **parameters: Any) -> str:
+    """Register a world as the Gymnasium id `UniEnv/<name>`, single and vectorised.
+
+    Args:
+        name: with version, as "Match-v0".
+        entry_point: "module:Class" of a `World`; a string, so that specs stay serialisable.
+        parameters: constructor arguments other than the class's defaults, plain JSON values.
+
+    Returns:
+        The id.
+
+    Raises:
+        ValueError: the id is taken.
+    """
+    id = f"{NAMESPACE}/{name}"
+    if id in gym.registry:
+        raise ValueError(f"{id} is registered already; choose another name or raise the version")
+    gym.register(
+        id,
+        entry_point=DRIVER,
+        vector_entry_point=VECTOR_DRIVER,
+        kwargs={"world": entry_point, **parameters},
+    )
+    return id
+
+
+def make_world(world: str | World, **parameters: Any) -> World:
+    """A world from its name ("match"), id ("UniEnv/Match-v0") or entry point ("module:Class"), with parameters.
+
+    Raises:
+        ValueError: one line with the nearest valid name, for an unknown world or parameter.
+    """
+    if isinstance(world, World):
+        if parameters:
+            raise ValueError(f"a world that is built already takes no parameters, got {', '.join(parameters)}")
+        return world
+    kind, defaults = world_class(world)
+    check_parameters(kind, parameters)
+    return kind(**{**defaults, **parameters})
+
+
+def world_class(name: str) -> tuple[type[World], dict[str, Any]]:
+    """The class behind a world's name, id or entry point, and the parameters it was registered with."""
+    entry_point, parameters = name, {}
+    if ":" not in name:
+        spec = gym.registry.get(name) or gym.registry.get(world_id(name))
+        if spec is None or "world" not in spec.kwargs:
+            raise ValueError(f"there is no world {name!r}; did you mean {nearest(name, world_names())!r}?")
+        parameters = dict(spec.kwargs)
+        entry_point = parameters.pop("world")
+    module, _, attribute = entry_point.partition(":")
+    return getattr(importlib.import_module(module), attribute), parameters
+
+
+def world_id(name: str) -> str:
+    """Gymnasium id of a short name: "match" -> "UniEnv/Match-v0" (the highest version registered)."""
+    versions = [id for id in world_ids() if id.partition("/")[2].rpartition("-v")[0].lower() == name.lower()]
+    return max(versions, key=lambda id: int(id.rpartition("-v")[2]), default="")
+
+
+def world_ids() -> list[str]:
+    """Ids of all registered worlds."""
+    return sorted(id for id, spec in gym.registry.items() if spec.vector_entry_point == VECTOR_DRIVER)
+
+
+def world_names() -> list[str]:
+    """Short names of all registered worlds: "goto", "match"."""
+    return sorted({id.partition("/")[2].rpartition("-v")[0].lower() for id in world_ids()})
+
+
+def parameters_of(kind: type[World]) -> dict[str, inspect.Parameter]:
+    """Constructor parameters of a world, by name."""
+    return {name: p for name, p in inspect.signature(kind).parameters.items() if p.kind is not p.VAR_KEYWORD}
+
+
+def check_parameters(kind: type[World], parameters: dict[str, Any]) -> None:
+    """ValueError with the nearest valid name when a world takes no such parameter."""
+    known = parameters_of(kind)
+    for name in parameters:
+        if name not in known:
+            raise ValueError(
+                f"{kind.__name__} has no parameter {name!r}; did you mean {nearest(name, list(known))!r}? "
+                f"It takes {', '.join(known)}"
+            )
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """The most similar of some names, for "did you mean"."""
+    return difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+
+
+def register_builtin_worlds() -> None:
+    """Register the table above; called once, when `unienv` is imported."""
+    for name, entry_point in WORLDS.items():
+        register(name, entry_point)

@@ -1,0 +1,99 @@
+"""G: how feedback becomes the learning signal l = G(w, o, a, xi). The supervision protocol is part of the environment.
+
+One world under three protocols: told how good the action was (reward), told the right action (label), or told which of
+two actions is better (preference).
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from gymnasium import spaces
+
+from unienv.rng import Array, Keys
+
+if TYPE_CHECKING:
+    from unienv.world import Feedback, Observation, State, World
+
+_ALTERNATIVE = 63  # salt of the action that a preference compares with; worlds use small salts
+
+
+class Verdict(NamedTuple):
+    """Fields: value (N,) float64, the signal l; supervision, what the protocol discloses besides."""
+
+    value: Array
+    supervision: dict[str, Array]
+
+
+class Signal(Protocol):
+    """A rule G bound to a world."""
+
+    def __call__(
+        self, state: State, observation: Observation, action: Array, feedback: Feedback, keys: Keys
+    ) -> Verdict:
+        """Judge the action (N, ...) taken in `state` that drew `feedback`."""
+        ...
+
+
+class Reward:
+    """l is the world's reward; nothing else is disclosed."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def __call__(
+        self, state: State, observation: Observation, action: Array, feedback: Feedback, keys: Keys
+    ) -> Verdict:
+        """l = reward(w, o, a, xi)."""
+        del keys
+        return Verdict(self.world.reward(state, observation, action, feedback), {})
+
+
+class Label:
+    """l is 1 where the action is the oracle's; the oracle's action is disclosed as "label"."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def __call__(
+        self, state: State, observation: Observation, action: Array, feedback: Feedback, keys: Keys
+    ) -> Verdict:
+        """l = 1[a = oracle(w)]."""
+        del observation, feedback, keys
+        label = self.world.oracle(state)
+        return Verdict(self.world.xp.astype(action == label, self.world.xp.float64), {"label": label})
+
+
+class Preference:
+    """l compares the action with a uniformly drawn alternative under the same randomness: 1 better, 1/2 equal, 0 worse.
+
+    The alternative is disclosed as "alternative".
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def __call__(
+        self, state: State, observation: Observation, action: Array, feedback: Feedback, keys: Keys
+    ) -> Verdict:
+        """l = (1 + sign(r(a) - r(a'))) / 2 with a' uniform."""
+        world, space = self.world, self.world.action_space
+        if not isinstance(space, spaces.Discrete):
+            raise TypeError(f"signal=preference draws an alternative from a Discrete action space, got {space}")
+        alternative = keys.integers(_ALTERNATIVE, [int(space.n)])[:, 0]
+        counterfactual = world.feedback(state, observation, alternative, keys)
+        mine = world.reward(state, observation, action, feedback)
+        other = world.reward(state, observation, alternative, counterfactual)
+        return Verdict((1.0 + world.xp.sign(mine - other)) / 2.0, {"alternative": alternative})
+
+
+SIGNALS: dict[str, Any] = {"reward": Reward, "label": Label, "preference": Preference}
+
+
+def make_signal(name: str, world: World) -> Signal:
+    """The rule called `name`, bound to a world; ValueError with the nearest name otherwise."""
+    if name not in SIGNALS:
+        near = difflib.get_close_matches(name, SIGNALS, n=1, cutoff=0)[0]
+        raise ValueError(f"signal must be one of {', '.join(SIGNALS)}, got {name!r}; did you mean {near!r}?")
+    return SIGNALS[name](world)

@@ -1,0 +1,230 @@
+"""WorldVectorEnv: N worlds behind `gymnasium.vector.VectorEnv`, with the three autoreset modes of Gymnasium 1.4."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from unienv.backend import to_numpy
+from unienv.env import check_render_mode, render_world, slot_seeds, step_info
+from unienv.loop import Loop, Snapshot
+from unienv.modality import Vocabulary
+from unienv.registry import make_world
+from unienv.rng import Array
+from unienv.world import Outcome, World
+
+
+class WorldVectorEnv(VectorEnv):
+    """N worlds in step; slot i of `reset(seed=s)` equals the single environment at seed s + i, autoresets included.
+
+    With `backend="torch"` observations, rewards, flags and infos are tensors on the world's device, and actions may be:
+    nothing is copied to the host. With numpy, arrays are as `SyncVectorEnv` returns them.
+
+    Args:
+        world: name, id, entry point or instance of a world.
+        num_envs: N.
+        max_episode_steps: steps until truncation, if fewer than the world's horizon.
+        render_mode: None, "rgb_array" or "ansi"; `render` returns one frame a slot.
+        autoreset_mode: when an ended episode makes way for the next:
+            NEXT_STEP  the step after the end ignores its action and returns the new episode's observation
+            SAME_STEP  the ending step returns it, and the last observation is info["final_obs"]
+            DISABLED   the caller resets, by `reset(options={"reset_mask": (N,) bool})`
+        parameters: the world's own, such as `size=8`.
+    """
+
+    def __init__(
+        self,
+        world: str | World,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        **parameters: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        self.world = make_world(world, **parameters)
+        self.num_envs = num_envs
+        self.render_mode = check_render_mode(render_mode)
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4, "autoreset_mode": self.autoreset_mode}
+        self.single_observation_space = self.world.observation_space
+        self.single_action_space = self.world.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._loop = Loop(self.world, num_envs, max_episode_steps)
+        self._over: Array = self.world.array(np.zeros(num_envs, bool))
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Words of the text modality."""
+        return self.world.vocabulary
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Reset all slots, or those of `options["reset_mask"]` (N,) bool.
+
+        Args:
+            seed: s for seeds s + i, a list with one seed (or None) a slot, or None for the next episodes.
+            options: may hold "reset_mask"; it is not changed.
+        """
+        where = self._check_mask((options or {}).get("reset_mask"))
+        if seed is None and self._loop.state is not None:
+            self._loop.restart(where)
+        elif isinstance(seed, int) or seed is None:
+            super().reset(seed=seed)
+            self._restart_seeded(where, slot_seeds(self.np_random, seed, self.num_envs))
+        else:
+            self._restart_from_list(where, seed)
+        self._over = self._spread(self._over, where, False)
+        return self._loop.observe(), {}
+
+    def step(self, actions: Any) -> tuple[dict[str, Array], Array, Array, Array, dict[str, Any]]:
+        """One turn of the loop for all slots.
+
+        Raises:
+            ValueError: actions of the wrong shape or outside their space.
+            gymnasium.error.ResetNeeded: under DISABLED, a slot's episode is over; before the first reset.
+        """
+        actions = self._check_actions(actions)
+        if self._loop.state is None:
+            raise gym.error.ResetNeeded("call reset() before step()")
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            return self._step_then_wait(actions)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            return self._step_and_restart(actions)
+        if self._over.any():
+            raise gym.error.ResetNeeded(
+                f"slots {_where(self._over).tolist()} are over; reset them with options={{'reset_mask': mask}} first"
+            )
+        outcome = self._loop.advance(actions)
+        self._over = outcome.terminated | outcome.truncated
+        return (self._loop.observe(), *outcome[:3], masked(step_info(outcome), outcome.signal == outcome.signal))
+
+    def render(self) -> tuple[Any, ...] | None:
+        """One frame or text a slot; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        return tuple(render_world(self._loop, index, self.render_mode) for index in range(self.num_envs))
+
+    def oracle(self) -> Array:
+        """The best actions (N,) in the present states."""
+        return self.world.oracle(self._loop.state)
+
+    def snapshot(self) -> Snapshot:
+        """Everything that decides the future of the slots, as named numpy arrays."""
+        return {**self._loop.snapshot(), "over": to_numpy(self._over).copy()}
+
+    def restore(self, snapshot: Snapshot) -> dict[str, Array]:
+        """Continue from a snapshot of the same world and N; returns the observation the slots were at."""
+        if self._loop.state is None:
+            self._loop.start(np.zeros(self.num_envs, np.int64))
+        self._loop.restore({name: value for name, value in snapshot.items() if name != "over"})
+        self._over = self.world.array(snapshot["over"].copy())
+        return self._loop.observe()
+
+    def _step_then_wait(self, actions: Array) -> tuple:
+        resting: Array = self._over
+        outcome = self._loop.advance(actions)
+        if resting.any():
+            self._loop.restart(_where(resting))
+            awake = ~resting
+            outcome = outcome._replace(
+                signal=outcome.signal * awake,
+                terminated=outcome.terminated & awake,
+                truncated=outcome.truncated & awake,
+            )
+        self._over = outcome.terminated | outcome.truncated
+        return (self._loop.observe(), *outcome[:3], masked(step_info(outcome), ~resting))
+
+    def _step_and_restart(self, actions: Array) -> tuple:
+        outcome: Outcome = self._loop.advance(actions)
+        over = outcome.terminated | outcome.truncated
+        if not over.any():
+            return (self._loop.observe(), *outcome[:3], masked(step_info(outcome), ~over))
+        where = _where(over)
+        final = _rows(self._loop.observe_only(where), to_numpy(where), self.num_envs)
+        self._loop.restart(where)
+        mask = to_numpy(over)
+        info = {
+            "final_obs": final,
+            "_final_obs": mask,
+            "final_info": masked(step_info(outcome), over),
+            "_final_info": mask.copy(),
+            **masked(step_info(outcome), ~over),
+        }
+        return (self._loop.observe(), *outcome[:3], info)
+
+    def _restart_seeded(self, where: Array, seeds: np.ndarray) -> None:
+        if self._loop.state is None:
+            self._loop.start(seeds)
+        else:
+            self._loop.restart(where, seeds[to_numpy(where)])
+
+    def _restart_from_list(self, where: Array, seeds: list[int | None]) -> None:
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"expected one seed a slot, {self.num_envs} in all, got {len(seeds)}")
+        drawn = slot_seeds(self.np_random, None, self.num_envs)
+        given = [int(drawn[i]) if seed is None else seed % (1 << 63) for i, seed in enumerate(seeds)]
+        self._restart_seeded(where, np.array(given, np.int64))
+
+    def _check_mask(self, mask: Any) -> Array:
+        """Indices (M,) of the slots to reset."""
+        if mask is None:
+            return self.world.array(np.arange(self.num_envs))
+        if not isinstance(mask, np.ndarray) or mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+            raise ValueError(f"options['reset_mask'] must be a bool array of shape ({self.num_envs},), got {mask!r}")
+        if not mask.any():
+            raise ValueError("options['reset_mask'] must select at least one slot")
+        if self._loop.state is None:
+            raise gym.error.ResetNeeded("reset all slots once before resetting some")
+        return self.world.array(np.flatnonzero(mask))
+
+    def _check_actions(self, actions: Any) -> Array:
+        actions = self.world.array(actions)
+        space = self.single_action_space
+        if tuple(actions.shape) != (self.num_envs, *(space.shape or ())):
+            raise ValueError(
+                f"expected actions of shape {(self.num_envs, *(space.shape or ()))}, got {tuple(actions.shape)}"
+            )
+        if isinstance(space, gym.spaces.Discrete):
+            outside = (actions < int(space.start)) | (actions >= int(space.start + space.n))
+            if outside.any():
+                raise ValueError(
+                    f"expected actions in {space}, got {actions[_where(outside)[0]]} in slot {_where(outside)[0]}"
+                )
+        return actions
+
+    def _spread(self, row: Array, where: Array, value: bool) -> Array:
+        row = self.world.array(to_numpy(row).copy())
+        row[where] = value
+        return row
+
+
+def masked(info: dict[str, Any], mask: Array) -> dict[str, Any]:
+    """Batched infos as Gymnasium masks them: entry k is zero outside the mask _k; {} for an empty mask."""
+    if not mask.any():
+        return {}
+    result: dict[str, Any] = {}
+    for key, value in info.items():
+        if isinstance(value, dict):
+            result[key] = masked(value, mask)
+        else:
+            result[key] = value * mask.reshape(-1, *[1] * (value.ndim - 1))
+        result[f"_{key}"] = mask | False  # a copy, on either backend
+    return result
+
+
+def _rows(observation: dict[str, Array], where: np.ndarray, num_envs: int) -> np.ndarray:
+    """Observations of some slots as Gymnasium's object array (N,): a dict where there is one, None elsewhere."""
+    rows = np.full(num_envs, None, dtype=object)
+    rows[where] = [dict(zip(observation, parts, strict=True)) for parts in zip(*observation.values(), strict=True)]
+    return rows
+
+
+def _where(mask: Array) -> Array:
+    """Indices of a bool row, on either backend."""
+    return mask.nonzero()[0] if isinstance(mask, np.ndarray) else mask.nonzero(as_tuple=True)[0]

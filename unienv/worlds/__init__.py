@@ -1,0 +1,1 @@
+"""The built-in worlds, one a file."""
