@@ -6,9 +6,9 @@ arithmetic gives the same bits on numpy and on torch. The hash is the finaliser 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-Array = Any  # numpy.ndarray or torch.Tensor
+Array: TypeAlias = Any  # numpy.ndarray or torch.Tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _MIX1 = 0xBF58476D1CE4E5B9 - (1 << 64)

@@ -55,6 +55,7 @@ class WorldVectorEnv(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._loop = Loop(self.world, num_envs, max_episode_steps)
+        self._everyone: Array = self.world.array(np.ones(num_envs, bool))
         self._over: Array = self.world.array(np.zeros(num_envs, bool))
 
     @property
@@ -102,7 +103,7 @@ class WorldVectorEnv(VectorEnv):
             )
         outcome = self._loop.advance(actions)
         self._over = outcome.terminated | outcome.truncated
-        return (self._loop.observe(), *outcome[:3], masked(step_info(outcome), outcome.signal == outcome.signal))
+        return (self._loop.observe(), *outcome[:3], masked(step_info(outcome), self._everyone))
 
     def render(self) -> tuple[Any, ...] | None:
         """One frame or text a slot; None without a render mode."""
