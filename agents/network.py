@@ -1,0 +1,143 @@
+"""The agent: h_t = U(h_{t-1}, o_t), a_t ~ Pi(. | h_t), and the value of h_t.
+
+Carry in, carry out: the network holds no state of its own. Each stream of Psi has its own memory and its own heads;
+logits and values of the streams are added. With one stream that is an ordinary network; with a stream a modality it is
+exactly the separable class pi(a | o) ~ exp sum_m f_m(o^m, a).
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from encoders.encoder import Encoder, Prepared
+from encoders.psi import Psi, partition
+
+MEMORIES = ("none", "gru")
+
+
+@dataclass
+class AgentConfig:
+    """Shape of the agent."""
+
+    psi: str = "joint"  # form of the shared latent: joint, late, text, image or video
+    image: str = "tile"  # timm model of images and video frames
+    memory: str = "none"  # h: none (the present observation) or gru
+    dim: int = 64  # D, of every latent
+    queries: int = 4  # latents that read the modalities, a stream
+    layers: int = 2  # readings, shared out among the streams
+    heads: int = 4  # attention heads
+    hidden: int = 256  # width of the joint form's heads; other forms get the width that makes the sizes equal
+
+
+class Decision(NamedTuple):
+    """Fields: logits (B, K), value (B,), carry (B, S, hidden) for S streams (hidden = 0 without memory)."""
+
+    logits: Tensor
+    value: Tensor
+    carry: Tensor
+
+
+class Network(nn.Module):
+    """Encoders, Psi, memory and heads.
+
+    Args:
+        observation_space: Dict of modalities.
+        action_space: Discrete(K).
+        config: shape; `hidden` is taken as it is, see `make_network` for equal sizes.
+    """
+
+    def __init__(self, observation_space: spaces.Dict, action_space: spaces.Discrete, config: AgentConfig) -> None:
+        super().__init__()
+        streams = partition(config.psi, observation_space.spaces)
+        width = max(1, config.hidden // len(streams))
+        used = [modality for names in streams for modality in names]
+        self.encoder = Encoder(observation_space, used, config.image, config.dim, config.heads)
+        self.psi = Psi(streams, config.dim, config.queries, config.layers, config.heads)
+        self.heads = nn.ModuleList(Head(self.psi.size, width, int(action_space.n), config.memory) for _ in streams)
+
+    def initial_carry(self, batch: int) -> Tensor:
+        """h_0: (B, S, hidden) zeros."""
+        head = self.heads[0]
+        return torch.zeros(batch, len(self.heads), head.carry_size, device=next(self.parameters()).device)  # type: ignore[call-overload]
+
+    def forward(self, prepared: Prepared, carry: Tensor, start: Tensor | None = None) -> Decision:
+        """One step, or T steps unrolled.
+
+        Args:
+            prepared: observations (B, ...) by modality after `encoder.prepare`, time-major (T * B, ...) for an unroll.
+            carry: (B, S, hidden), h before the first step.
+            start: (T, B) bool, steps at which an episode starts and the memory is cleared; None for one step that
+                continues every episode.
+        """
+        latents = self.psi(self.encoder(prepared))
+        outputs = [head(z, carry[:, s], start) for s, (head, z) in enumerate(zip(self.heads, latents, strict=True))]
+        logits, values, carries = zip(*outputs, strict=True)
+        return Decision(sum(logits).float(), sum(values).float(), torch.stack(carries, dim=1))  # type: ignore[union-attr]
+
+
+class Head(nn.Module):
+    """One stream's memory, logits and value."""
+
+    def __init__(self, size: int, width: int, num_actions: int, memory: str) -> None:
+        super().__init__()
+        if memory not in MEMORIES:
+            raise ValueError(f"memory must be one of {', '.join(MEMORIES)}, got {memory!r}")
+        self.trunk = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, width), nn.GELU())
+        self.cell = nn.GRUCell(width, width) if memory == "gru" else None
+        self.carry_size = width if self.cell else 0
+        self.policy, self.value = nn.Linear(width, num_actions), nn.Linear(width, 1)
+        nn.init.orthogonal_(self.policy.weight, 0.01)
+        nn.init.zeros_(self.policy.bias)
+
+    def forward(self, z: Tensor, carry: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Z (T * B, size), carry (B, width), start (T, B) or None -> logits (T * B, K), value (T * B,), carry."""
+        features = self.trunk(z)
+        if self.cell is not None:
+            features, carry = self._unroll(features, carry, start)
+        return self.policy(features), self.value(features)[:, 0], carry
+
+    def _unroll(self, features: Tensor, carry: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        assert self.cell is not None
+        outputs = []
+        for t, step in enumerate(features.unflatten(0, (-1, carry.shape[0]))):
+            if start is not None:
+                carry = carry * ~start[t][:, None]
+            carry = self.cell(step, carry)
+            outputs.append(carry)
+        return torch.cat(outputs), carry
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable scalars."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def make_network(observation_space: spaces.Dict, action_space: spaces.Space, config: AgentConfig) -> Network:
+    """A network whose number of parameters equals the joint form's, whatever `config.psi` is.
+
+    The width of the heads is chosen to that end, so that a comparison of forms is one of equal sizes.
+
+    Raises:
+        ValueError: unknown form, image model or memory; an action space other than Discrete.
+    """
+    if not isinstance(action_space, spaces.Discrete):
+        raise ValueError(f"agents act in Discrete action spaces, got {action_space}")
+    if config.psi == "joint":
+        return Network(observation_space, action_space, config)
+
+    @cache
+    def size(form: str, hidden: int) -> int:
+        shape = AgentConfig(**{**vars(config), "psi": form, "hidden": hidden})
+        with torch.random.fork_rng(devices=[]):
+            return count_parameters(Network(observation_space, action_space, shape))
+
+    target = size("joint", config.hidden)
+    low, high = 1, 16 * config.hidden
+    while low < high:  # the widest heads that stay within the joint form's size
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if size(config.psi, middle) <= target else (low, middle - 1)
+    return Network(observation_space, action_space, AgentConfig(**{**vars(config), "hidden": low}))

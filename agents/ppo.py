@@ -1,0 +1,119 @@
+"""Proximal policy optimisation (Schulman et al. 2017): ascend J with the clipped surrogate, on minibatches of worlds."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from agents.distribution import all_reduce_gradients, all_reduce_mean
+from agents.gae import generalised_advantages
+from agents.network import Network
+from agents.precision import autocast
+from agents.rollout import Rollout
+from encoders.encoder import select
+
+
+@dataclass
+class PPOConfig:
+    """Hyperparameters."""
+
+    worlds: int = 128  # N, over all workers
+    horizon: int = 32  # T, steps of a rollout
+    epochs: int = 3  # passes over a rollout
+    minibatches: int = 4  # parts of a pass; each holds whole worlds
+    lr: float = 1e-3  # Adam's step size, falling linearly to 0 over the run
+    gamma: float = 0.97  # discount of J
+    lam: float = 0.95  # lambda of the advantages
+    clip: float = 0.2  # largest change of a probability ratio that is still rewarded
+    entropy: float = 0.01  # weight of the policy's entropy
+    value: float = 0.5  # weight of the value loss
+    max_grad_norm: float = 0.5  # gradients are scaled down to this norm
+
+
+
+def improve(
+    network: Network,
+    optimiser: torch.optim.Optimizer,
+    rollout: Rollout,
+    config: PPOConfig,
+    generator: Generator,
+    bfloat16: bool,
+) -> dict[str, float]:
+    """One PPO update from a rollout; changes network and optimiser in place.
+
+    Args:
+        network: the policy that collected the rollout.
+        optimiser: over its parameters.
+        rollout: (T, N) experience.
+        config: hyperparameters.
+        generator: CPU generator of the minibatches.
+        bfloat16: whether matrix products run in bfloat16.
+
+    Returns:
+        Means over the update: policy_loss, value_loss, entropy, kl (of the old from the new policy), clipped (share of
+        ratios outside the clip range), explained_variance (of the returns by the values), grad_norm.
+    """
+    advantages = generalised_advantages(
+        rollout.rewards,
+        rollout.values,
+        rollout.next_values,
+        rollout.terminated,
+        rollout.truncated,
+        config.gamma,
+        config.lam,
+    )
+    returns = advantages + rollout.values
+    explained = 1.0 - (returns - rollout.values).var() / returns.var().clamp(min=1e-8)
+    advantages = _normalise(advantages)
+    totals: dict[str, float] = {}
+    device = rollout.actions.device
+    batches = list(_minibatches(rollout.actions.shape[1], config, generator))
+    for worlds in batches:
+        worlds = worlds.to(device)
+        with autocast(device, bfloat16):
+            losses = _losses(network, rollout, advantages, returns, worlds, config)
+        loss = losses["policy_loss"] + config.value * losses["value_loss"] - config.entropy * losses["entropy"]
+        optimiser.zero_grad()
+        loss.backward()
+        all_reduce_gradients(network)
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
+        optimiser.step()
+        for name, value in {**losses, "grad_norm": norm}.items():
+            totals[name] = totals.get(name, 0.0) + value.item()
+    return {name: total / len(batches) for name, total in totals.items()} | {"explained_variance": explained.item()}
+
+
+def _losses(
+    network: Network, rollout: Rollout, advantages: Tensor, returns: Tensor, worlds: Tensor, config: PPOConfig
+) -> Mapping[str, Tensor]:
+    """Losses and diagnostics over the steps of some worlds (n,)."""
+    num_steps, num_worlds = rollout.actions.shape
+    rows = (torch.arange(num_steps, device=worlds.device)[:, None] * num_worlds + worlds).flatten()
+    decision = network(select(rollout.observations, rows), rollout.carry[worlds], rollout.start[:, worlds])
+    actions, old, advantage, target = (
+        column[:, worlds].flatten() for column in (rollout.actions, rollout.log_probs, advantages, returns)
+    )
+    log_probs = decision.logits.log_softmax(dim=-1)
+    change = log_probs.gather(1, actions[:, None])[:, 0] - old
+    ratio = change.exp()
+    clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
+    return {
+        "policy_loss": -torch.minimum(ratio * advantage, clipped * advantage).mean(),
+        "value_loss": 0.5 * (decision.value - target).square().mean(),
+        "entropy": -(log_probs.exp() * log_probs).sum(dim=-1).mean(),
+        "kl": (ratio - 1.0 - change).mean().detach(),
+        "clipped": (ratio != clipped).float().mean(),
+    }
+
+
+def _minibatches(num_worlds: int, config: PPOConfig, generator: Generator) -> Iterator[Tensor]:
+    for _ in range(config.epochs):
+        yield from torch.randperm(num_worlds, generator=generator).chunk(config.minibatches)
+
+
+def _normalise(advantages: Tensor) -> Tensor:
+    """Zero mean and unit variance over the rollouts of all workers."""
+    moments = all_reduce_mean(torch.stack([advantages.mean(), advantages.square().mean()]))
+    variance = (moments[1] - moments[0] ** 2).clamp(min=0.0)
+    return (advantages - moments[0]) / (variance.sqrt() + 1e-8)

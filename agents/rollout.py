@@ -1,0 +1,131 @@
+"""Experience: N worlds stepped T times by the current policy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from gymnasium.vector import VectorEnv
+from torch import Generator, Tensor
+
+from agents.network import Network
+from encoders.encoder import Prepared, merge
+
+
+class Rollout(NamedTuple):
+    """T steps of N worlds, time first.
+
+    Fields:
+        observations: prepared for the encoder, (T * N, ...) by modality.
+        start: (T, N) bool, steps at which an episode starts.
+        carry: (N, S, hidden), memory before the first step.
+        actions: (T, N) int64; log_probs: (T, N), of the policy that acted.
+        values: (T, N), V(o_t); next_values: (T, N), V of what followed within the episode.
+        rewards: (T, N); terminated, truncated: (T, N) bool.
+    """
+
+    observations: Prepared
+    start: Tensor
+    carry: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    values: Tensor
+    next_values: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+
+
+@dataclass
+class Episodes:
+    """Episodes that ended during a rollout: undiscounted returns, lengths in steps, successes."""
+
+    returns: list[float] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    successes: list[bool] = field(default_factory=list)
+
+
+class Collector:
+    """Steps a vector environment in SAME_STEP mode and remembers where it stands between rollouts.
+
+    Args:
+        envs: N worlds; observations are numpy arrays, or tensors on the network's device.
+        network: the policy.
+        generator: of the actions, on the network's device.
+        seed: of the worlds; world i gets seed + i.
+    """
+
+    def __init__(self, envs: VectorEnv, network: Network, generator: Generator, seed: int) -> None:
+        self.envs, self.network, self.generator = envs, network, generator
+        self.device = generator.device
+        world = getattr(envs, "world", None)
+        self.takes_tensors = world is not None and world.backend == "torch"
+        observation, _ = envs.reset(seed=seed)
+        self.prepared = self._prepare(observation)
+        self.carry = network.initial_carry(envs.num_envs)
+        self.start = torch.ones(envs.num_envs, dtype=torch.bool, device=self.device)
+        self.returns = torch.zeros(envs.num_envs, dtype=torch.float64)
+        self.lengths = torch.zeros(envs.num_envs, dtype=torch.int64)
+
+    @torch.no_grad()
+    def collect(self, num_steps: int) -> tuple[Rollout, Episodes]:
+        """T = num_steps steps of all worlds."""
+        carry, episodes, steps = self.carry, Episodes(), []
+        for _ in range(num_steps):
+            steps.append(self._step(episodes))
+        last = self.network(self.prepared, self.carry, self.start[None]).value
+        columns = dict(zip(_COLUMNS, zip(*steps, strict=True), strict=True))
+        stacked = {name: torch.stack(column) for name, column in columns.items() if name != "observations"}
+        observations = merge(columns["observations"])
+        # The value of what follows is the next step's, but at a truncation it is that of the last observation.
+        following = torch.cat([stacked["values"][1:], last[None]])
+        stacked["next_values"] = torch.where(stacked["truncated"], stacked["next_values"], following)
+        return Rollout(observations=observations, carry=carry, **stacked), episodes
+
+    def _step(self, episodes: Episodes) -> tuple[Any, ...]:
+        prepared, start = self.prepared, self.start
+        decision = self.network(prepared, self.carry, start[None])
+        log_probs = decision.logits.log_softmax(dim=-1)
+        action = torch.multinomial(log_probs.exp(), 1, generator=self.generator)[:, 0]
+        sent = action if self.takes_tensors else action.cpu().numpy()
+        after, reward, terminated, truncated, info = self.envs.step(sent)
+        reward, terminated, truncated = (self._tensor(x) for x in (reward, terminated, truncated))
+        final_values = self._final_values(info, truncated, decision.carry)
+        self._count(episodes, reward.cpu(), (terminated | truncated).cpu(), info)
+        self.prepared, self.carry, self.start = self._prepare(after), decision.carry, terminated | truncated
+        taken = log_probs.gather(1, action[:, None])[:, 0]
+        return prepared, start, action, taken, decision.value, final_values, reward.float(), terminated, truncated
+
+    def _final_values(self, info: Mapping[str, Any], truncated: Tensor, carry: Tensor) -> Tensor:
+        """(N,) values of the last observations of truncated episodes, 0 elsewhere."""
+        values = torch.zeros(self.envs.num_envs, device=self.device)
+        where = truncated.nonzero()[:, 0]
+        if len(where):
+            rows = [info["final_obs"][slot] for slot in where.tolist()]
+            final = {key: torch.stack([self._tensor(row[key]) for row in rows]) for key in rows[0]}
+            going_on = torch.zeros(1, len(where), dtype=torch.bool, device=self.device)
+            values[where] = self.network(self._prepare(final), carry[where], going_on).value
+        return values
+
+    def _count(self, episodes: Episodes, reward: Tensor, over: Tensor, info: Mapping[str, Any]) -> None:
+        self.returns += reward
+        self.lengths += 1
+        if not over.any():
+            return
+        where = over.nonzero()[:, 0]
+        episodes.returns += self.returns[where].tolist()
+        episodes.lengths += self.lengths[where].tolist()
+        episodes.successes += torch.as_tensor(info["final_info"]["success"]).cpu()[where].tolist()
+        self.returns[where] = 0.0
+        self.lengths[where] = 0
+
+    def _prepare(self, observation: Mapping[str, Any]) -> Prepared:
+        return self.network.encoder.prepare({key: self._tensor(value) for key, value in observation.items()})
+
+    def _tensor(self, array: Any) -> Tensor:
+        return torch.as_tensor(array, device=self.device)
+
+
+_COLUMNS = (
+    "observations", "start", "actions", "log_probs", "values", "next_values", "rewards", "terminated", "truncated",
+)  # fmt: skip

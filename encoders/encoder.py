@@ -1,0 +1,71 @@
+"""Observation to latents: one encoder for each modality of an observation space."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from encoders.distinct import Distinct, distinct_rows
+from encoders.image import ImageEncoder
+from encoders.text import TextEncoder
+from encoders.video import VideoEncoder
+from unienv.modality import IMAGE, TEXT, VIDEO
+
+Prepared = dict[str, Tensor | Distinct]
+
+
+class Encoder(nn.Module):
+    """o -> (z^text, z^image, z^video), each (B, P_m, D).
+
+    Args:
+        space: Dict of modalities, see `unienv.modality`.
+        modalities: those to encode; others have no parameters here.
+        image: timm model of images and of video frames.
+        dim: D.
+        num_heads: attention heads.
+    """
+
+    def __init__(self, space: spaces.Dict, modalities: Iterable[str], image: str, dim: int, num_heads: int) -> None:
+        super().__init__()
+        parts: dict[str, nn.Module] = {}
+        for modality in modalities:
+            box = space[modality]
+            if modality == TEXT:
+                parts[TEXT] = TextEncoder(int(box.high.max()) + 1, box.shape[0], dim, num_heads=num_heads)
+            elif modality == IMAGE:
+                parts[IMAGE] = ImageEncoder(image, box.shape, dim)
+            elif modality == VIDEO:
+                parts[VIDEO] = VideoEncoder(image, box.shape, dim, num_heads=num_heads)
+        self.parts = nn.ModuleDict(parts)
+
+    def prepare(self, observation: Mapping[str, Tensor]) -> Prepared:
+        """The part of encoding without parameters, done once for a batch that is encoded many times."""
+        prepared: Prepared = {}
+        for modality, part in self.parts.items():
+            if modality == TEXT:
+                prepared[TEXT] = distinct_rows(observation[TEXT])
+            else:
+                prepared[modality] = part.prepare(observation[modality])  # type: ignore[operator]
+        return prepared
+
+    def forward(self, prepared: Prepared) -> dict[str, Tensor]:
+        """Prepared observations by modality -> latents (B, P_m, D) by modality."""
+        return {modality: part(prepared[modality]) for modality, part in self.parts.items()}
+
+
+def merge(batches: Sequence[Prepared]) -> Prepared:
+    """Several prepared batches as one, in order."""
+    merged: Prepared = {}
+    for modality, first in batches[0].items():
+        parts = [batch[modality] for batch in batches]
+        merged[modality] = Distinct.merge(parts) if isinstance(first, Distinct) else torch.cat(parts)  # type: ignore[arg-type]
+    return merged
+
+
+def select(prepared: Prepared, index: Tensor) -> Prepared:
+    """Entries `index` of a prepared batch."""
+    return {
+        modality: value.select(index) if isinstance(value, Distinct) else value[index]
+        for modality, value in prepared.items()
+    }

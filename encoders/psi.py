@@ -1,0 +1,125 @@
+"""Psi: the shared latent z~ = Psi(z^text, z^image, z^video), in unified and separable forms.
+
+A form is a partition of modalities into streams. Attention crosses modalities inside a stream and never between
+streams, so what a form can express is read off its partition:
+
+    joint   {text, image, video}            one shared state
+    late    {text}, {image}, {video}        each its own path; scores are added downstream: the separable class
+    text    {text}                          one modality
+    image   {image}                         one modality (so too video)
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from unienv.modality import MODALITIES
+
+Partition = tuple[tuple[str, ...], ...]
+FORMS = ("joint", "late", *MODALITIES)
+
+
+def partition(form: str, modalities: Iterable[str]) -> Partition:
+    """The streams of a form, over the modalities that an environment has.
+
+    Raises:
+        ValueError: no such form, or a form of one modality that the environment lacks.
+    """
+    present = tuple(modality for modality in MODALITIES if modality in set(modalities))
+    if form == "joint":
+        return (present,)
+    if form == "late":
+        return tuple((modality,) for modality in present)
+    if form in present:
+        return ((form,),)
+    if form in MODALITIES:
+        raise ValueError(f"psi={form} needs {form} in the observation; there are only {', '.join(present)}")
+    near = difflib.get_close_matches(str(form), FORMS, n=1, cutoff=0.0)[0]
+    raise ValueError(f"psi must be one of {', '.join(FORMS)}, got {form!r}; did you mean {near!r}?")
+
+
+class Stream(nn.Module):
+    """Latent queries that read the tokens of some modalities by cross-attention, after Perceiver (Jaegle et al. 2021).
+
+    The queries start from the mean latent of each modality: what to look for in one is known from the others at once.
+
+    Args:
+        modalities: those of this stream.
+        dim: D.
+        num_queries: latents that read.
+        num_layers: cross-attention layers.
+        num_heads: attention heads.
+    """
+
+    def __init__(
+        self, modalities: tuple[str, ...], dim: int, num_queries: int, num_layers: int, num_heads: int
+    ) -> None:
+        super().__init__()
+        self.modalities = modalities
+        self.size = num_queries * dim
+        self.queries = nn.Parameter(torch.randn(num_queries, dim) * 0.5)
+        self.summary = nn.Linear(len(modalities) * dim, num_queries * dim)
+        self.layers = nn.ModuleList(CrossAttention(dim, num_heads) for _ in range(num_layers))
+
+    def forward(self, latents: Mapping[str, Tensor]) -> Tensor:
+        """Latents (B, P_m, D) by modality -> (B, num_queries * D)."""
+        parts = [latents[modality] for modality in self.modalities]
+        means = torch.cat([part.mean(dim=1) for part in parts], dim=1)  # (B, M * D)
+        state = self.summary(means).unflatten(1, self.queries.shape) + self.queries  # (B, Q, D)
+        for layer in self.layers:
+            state = layer(state, parts)
+        return state.flatten(1)
+
+
+class CrossAttention(nn.Module):
+    """One reading: queries attend to tokens, then think on their own; pre-normalised, residual."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.attend_norm, self.think_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.ask, self.answer = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        scale = dim**-0.5
+        self.keys = nn.Parameter(torch.randn(num_heads, dim // num_heads, dim) * scale)
+        self.values = nn.Parameter(torch.randn(num_heads, dim // num_heads, dim) * scale)
+        self.think = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, state: Tensor, parts: list[Tensor]) -> Tensor:
+        """Queries (B, Q, D) and tokens (B, P_m, D) of each modality -> (B, Q, D)."""
+        state = state + self._attend(self.attend_norm(state), parts)
+        return state + self.think(self.think_norm(state))
+
+    def _attend(self, state: Tensor, parts: list[Tensor]) -> Tensor:
+        """Multi-head attention with few queries: keys and values of the many tokens are never formed.
+
+        q . (K x) = (K^T q) . x and sum_p w_p V x_p = V sum_p w_p x_p, which costs Q instead of D products a token.
+        """
+        heads, width, _ = self.keys.shape
+        asked = self.ask(state).unflatten(2, (heads, width))  # (B, Q, h, d)
+        looks = torch.einsum("bqhd,hdc->bqhc", asked, self.keys).flatten(1, 2)  # (B, Q * h, D)
+        scores = torch.cat([torch.bmm(looks, part.transpose(1, 2)) for part in parts], dim=2)  # (B, Q * h, P)
+        weights = scores.mul(width**-0.5).softmax(dim=-1).split([part.shape[1] for part in parts], dim=2)
+        seen = sum(torch.bmm(weight.to(part.dtype), part) for weight, part in zip(weights, parts, strict=True))
+        return self.answer(torch.einsum("bqhc,hdc->bqhd", seen.unflatten(1, (-1, heads)), self.values).flatten(2))
+
+
+class Psi(nn.Module):
+    """z~ of all streams.
+
+    Args:
+        streams: modalities by stream, see `partition`.
+        dim: D.
+        num_queries: latents a stream; num_layers: readings in all, shared out among the streams (at least one each).
+        num_heads: attention heads.
+    """
+
+    def __init__(self, streams: Partition, dim: int, num_queries: int, num_layers: int, num_heads: int) -> None:
+        super().__init__()
+        depth = max(1, num_layers // len(streams))
+        self.streams = nn.ModuleList(Stream(names, dim, num_queries, depth, num_heads) for names in streams)
+        self.size = num_queries * dim
+
+    def forward(self, latents: Mapping[str, Tensor]) -> list[Tensor]:
+        """Latents (B, P_m, D) by modality -> one z~ (B, num_queries * D) a stream."""
+        return [stream(latents) for stream in self.streams]
