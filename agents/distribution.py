@@ -1,4 +1,4 @@
-"""What replicas tell each other: the mean of their gradients and of a few statistics. Alone, nothing."""
+"""What replicas tell each other: sums of gradients and of a few statistics. Alone, nothing."""
 
 import torch
 import torch.distributed
@@ -10,12 +10,21 @@ def num_replicas() -> int:
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
-def all_reduce_mean(tensor: Tensor) -> Tensor:
-    """Mean of a tensor over the replicas."""
+def rank() -> int:
+    """This replica's number, from 0."""
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
+def all_reduce_sum(tensor: Tensor) -> Tensor:
+    """Sum of a tensor over the replicas; changes it in place."""
     if num_replicas() > 1:
         torch.distributed.all_reduce(tensor)
-        tensor = tensor / num_replicas()
     return tensor
+
+
+def all_reduce_mean(tensor: Tensor) -> Tensor:
+    """Mean of a tensor over the replicas."""
+    return all_reduce_sum(tensor) / num_replicas()
 
 
 def all_reduce_gradients(module: nn.Module) -> None:

@@ -116,7 +116,7 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-def make_network(observation_space: spaces.Dict, action_space: spaces.Space, config: AgentConfig) -> Network:
+def make_network(observation_space: spaces.Space, action_space: spaces.Space, config: AgentConfig) -> Network:
     """A network whose number of parameters equals the joint form's, whatever `config.psi` is.
 
     The width of the heads is chosen to that end, so that a comparison of forms is one of equal sizes.
@@ -124,6 +124,7 @@ def make_network(observation_space: spaces.Dict, action_space: spaces.Space, con
     Raises:
         ValueError: unknown form, image model or memory; an action space other than Discrete.
     """
+    assert isinstance(observation_space, spaces.Dict)
     if not isinstance(action_space, spaces.Discrete):
         raise ValueError(f"agents act in Discrete action spaces, got {action_space}")
     if config.psi == "joint":

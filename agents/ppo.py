@@ -1,4 +1,4 @@
-"""Proximal policy optimisation (Schulman et al. 2017): ascend J with the clipped surrogate, on minibatches of worlds."""
+"""Proximal policy optimisation (Schulman et al. 2017): ascend J by the clipped surrogate, on minibatches of worlds."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +29,6 @@ class PPOConfig:
     entropy: float = 0.01  # weight of the policy's entropy
     value: float = 0.5  # weight of the value loss
     max_grad_norm: float = 0.5  # gradients are scaled down to this norm
-
 
 
 def improve(

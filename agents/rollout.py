@@ -82,6 +82,22 @@ class Collector:
         stacked["next_values"] = torch.where(stacked["truncated"], stacked["next_values"], following)
         return Rollout(observations=observations, carry=carry, **stacked), episodes
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Memory, tallies and, for worlds that can be saved, their snapshot."""
+        worlds = self.envs.snapshot() if hasattr(self.envs, "snapshot") else {}  # type: ignore[attr-defined]
+        saved = {f"worlds.{name}": torch.from_numpy(value) for name, value in worlds.items()}
+        return {**saved, "carry": self.carry, "start": self.start, "returns": self.returns, "lengths": self.lengths}
+
+    def restore(self, tensors: Mapping[str, Tensor], restart_seed: int) -> None:
+        """The inverse of `tensors`; worlds that can't be saved begin new episodes from `restart_seed`."""
+        worlds = {name.removeprefix("worlds."): x.numpy() for name, x in tensors.items() if name.startswith("worlds.")}
+        if not worlds:
+            self.prepared = self._prepare(self.envs.reset(seed=restart_seed)[0])
+            return
+        self.prepared = self._prepare(self.envs.restore(worlds))  # type: ignore[attr-defined]
+        self.carry, self.start = tensors["carry"].to(self.device), tensors["start"].to(self.device)
+        self.returns, self.lengths = tensors["returns"], tensors["lengths"]
+
     def _step(self, episodes: Episodes) -> tuple[Any, ...]:
         prepared, start = self.prepared, self.start
         decision = self.network(prepared, self.carry, start[None])

@@ -27,7 +27,6 @@ class Distinct(NamedTuple):
         """The same for entries `index` of the batch."""
         return Distinct(self.items, self.which[index])
 
-
     @staticmethod
     def merge(batches: "Sequence[Distinct]") -> "Distinct":
         """Several batches as one, in order."""
@@ -36,7 +35,9 @@ class Distinct(NamedTuple):
         which = torch.cat([batch.which + offset for batch, offset in zip(batches, offsets, strict=True)])
         items = torch.cat([batch.items for batch in batches])
         rows = items.flatten(1)
-        _, same = torch.unique(rows.view(torch.int64) if rows.dtype == torch.uint8 else rows, dim=0, return_inverse=True)
+        _, same = torch.unique(
+            rows.view(torch.int64) if rows.dtype == torch.uint8 else rows, dim=0, return_inverse=True
+        )
         return Distinct(items[_first(same)], same[which])
 
 

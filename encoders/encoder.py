@@ -1,6 +1,7 @@
 """Observation to latents: one encoder for each modality of an observation space."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import torch
 from gymnasium import spaces
@@ -30,7 +31,7 @@ class Encoder(nn.Module):
         super().__init__()
         parts: dict[str, nn.Module] = {}
         for modality in modalities:
-            box = space[modality]
+            box = cast(spaces.Box, space[modality])
             if modality == TEXT:
                 parts[TEXT] = TextEncoder(int(box.high.max()) + 1, box.shape[0], dim, num_heads=num_heads)
             elif modality == IMAGE:

@@ -100,7 +100,8 @@ class CrossAttention(nn.Module):
         looks = torch.einsum("bqhd,hdc->bqhc", asked, self.keys).flatten(1, 2)  # (B, Q * h, D)
         scores = torch.cat([torch.bmm(looks, part.transpose(1, 2)) for part in parts], dim=2)  # (B, Q * h, P)
         weights = scores.mul(width**-0.5).softmax(dim=-1).split([part.shape[1] for part in parts], dim=2)
-        seen = sum(torch.bmm(weight.to(part.dtype), part) for weight, part in zip(weights, parts, strict=True))
+        read = [torch.bmm(weight.to(part.dtype), part) for weight, part in zip(weights, parts, strict=True)]
+        seen = torch.stack(read).sum(dim=0)
         return self.answer(torch.einsum("bqhc,hdc->bqhd", seen.unflatten(1, (-1, heads)), self.values).flatten(2))
 
 

@@ -1,4 +1,4 @@
-"""Tokens to latents: a word embedding, learned places and a small transformer; every distinct utterance once a batch."""
+"""Tokens to latents: word embeddings, learned places and a small transformer; every distinct utterance once a batch."""
 
 import torch
 from torch import Tensor, nn

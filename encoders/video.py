@@ -16,7 +16,7 @@ class VideoEncoder(nn.Module):
         num_heads: attention heads along time.
     """
 
-    def __init__(self, name: str, shape: tuple[int, int, int, int], dim: int, num_heads: int = 4) -> None:
+    def __init__(self, name: str, shape: tuple[int, ...], dim: int, num_heads: int = 4) -> None:
         super().__init__()
         self.frame = ImageEncoder(name, shape[1:], dim)
         self.num_tokens = self.frame.num_tokens

@@ -1,0 +1,85 @@
+"""Checkpoints: tensors as safetensors, never pickle; a checkpoint is a folder that appears whole or not at all.
+
+checkpoints/0000262144/agent.safetensors       network, optimiser, counters
+checkpoints/0000262144/worlds-0.safetensors    worlds, memory and generators of replica 0
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+KEPT = 2  # newest checkpoints kept
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors aside and move them into place."""
+    aside = path.with_suffix(".part")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)
+    os.replace(aside, path)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read tensors.
+
+    Raises:
+        ValueError: one line, when the file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise ValueError(f"there is no checkpoint file {path}") from None
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is damaged and can't be read: {error}") from None
+
+
+def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Adam's moments and step counts by parameter name."""
+    return {
+        f"optimiser.{name}.{key}": value
+        for name, parameter in network.named_parameters()
+        for key, value in optimiser.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `optimiser_tensors`."""
+    for name, parameter in network.named_parameters():
+        prefix = f"optimiser.{name}."
+        state: dict[str, Any] = {
+            key.removeprefix(prefix): value.to(parameter.device if value.ndim else "cpu")
+            for key, value in tensors.items()
+            if key.startswith(prefix) and "." not in key.removeprefix(prefix)
+        }
+        if state:
+            optimiser.state[parameter] = state
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest complete checkpoint of a run folder; None when there is none."""
+    complete = sorted(path for path in (folder / "checkpoints").glob("[0-9]*") if path.name.isdigit())
+    return complete[-1] if complete else None
+
+
+def begin(folder: Path, steps: int) -> Path:
+    """A folder to write the files of a new checkpoint into; every replica may call it."""
+    aside = folder / "checkpoints" / f"{steps:010d}.part"
+    aside.mkdir(parents=True, exist_ok=True)
+    return aside
+
+
+def complete(aside: Path) -> Path:
+    """Make a checkpoint of what has been written, and remove all but the newest."""
+    final = aside.with_suffix("")
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(aside, final)
+    for old in sorted(path for path in final.parent.iterdir() if path.name.isdigit())[:-KEPT]:
+        shutil.rmtree(old)
+    return final

@@ -1,0 +1,143 @@
+"""One replica of the learner: its worlds, its copy of the network, and the loop collect -> improve."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+from gymnasium.vector import VectorEnv
+from torch import Tensor
+
+from agents import checkpoint
+from agents.distribution import all_reduce_sum, num_replicas, rank
+from agents.network import AgentConfig, Network, count_parameters, make_network
+from agents.policies import NetworkPolicy
+from agents.ppo import PPOConfig, improve
+from agents.precision import autocast, has_bfloat16
+from agents.rollout import Collector, Episodes
+
+MakeEnvs = Callable[[int], VectorEnv]  # number of worlds -> environments in SAME_STEP mode
+_SLOTS = 1 << 20  # seeds apart that replicas and runs keep
+
+
+class Learner:
+    """PPO on N / replicas worlds of its own; replicas average gradients and so stay equal.
+
+    Args:
+        make_envs: builds the worlds.
+        agent: shape of the network.
+        ppo: hyperparameters; `ppo.worlds` is shared out among the replicas.
+        total_steps: env steps of the whole run over all replicas, which the step size falls along.
+        seed: of weights, worlds and actions.
+        device: where to learn.
+
+    Attributes:
+        steps: env steps so far, over all replicas.
+    """
+
+    def __init__(
+        self, make_envs: MakeEnvs, agent: AgentConfig, ppo: PPOConfig, total_steps: int, seed: int, device: torch.device
+    ) -> None:
+        if ppo.worlds % num_replicas():
+            raise ValueError(f"ppo.worlds={ppo.worlds} can't be shared out evenly among {num_replicas()} workers")
+        self.ppo, self.total_steps, self.seed, self.device = ppo, total_steps, seed, device
+        self.envs = make_envs(ppo.worlds // num_replicas())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # equal weights on every replica
+            self.network: Network = make_network(
+                self.envs.single_observation_space, self.envs.single_action_space, agent
+            ).to(device)
+        self.bfloat16 = has_bfloat16(device)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=ppo.lr, eps=1e-5)
+        own = seed * 1009 + rank()  # randomness that replicas must not share
+        self.actions = torch.Generator(device).manual_seed(2 * own)
+        self.minibatches = torch.Generator().manual_seed(2 * own + 1)
+        self.collector = Collector(self.envs, self.network, self.actions, seed * _SLOTS + rank() * ppo.worlds)
+        self.steps = 0
+
+    @property
+    def parameters(self) -> int:
+        """Trainable scalars of the network."""
+        return count_parameters(self.network)
+
+    def update(self) -> dict[str, Any]:
+        """Collect one rollout and improve on it.
+
+        Returns:
+            steps, episodes ended, and their mean success, return and length over all replicas (None if none ended);
+            and what `improve` tells, of this replica.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.ppo.lr * max(0.0, 1.0 - self.steps / self.total_steps)
+        with autocast(self.device, self.bfloat16):
+            rollout, episodes = self.collector.collect(self.ppo.horizon)
+        told = improve(self.network, self.optimiser, rollout, self.ppo, self.minibatches, self.bfloat16)
+        self.steps += self.ppo.worlds * self.ppo.horizon
+        return {"steps": self.steps, **_means(episodes), **told}
+
+    def policy(self, num_worlds: int, seed: int) -> NetworkPolicy:
+        """The present policy for other worlds, with randomness of its own."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        return NetworkPolicy(self.network, num_worlds, generator, self.bfloat16)
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint into a run folder; all replicas call it together."""
+        aside = checkpoint.begin(folder, self.steps)
+        checkpoint.save_tensors(aside / f"worlds-{rank()}.safetensors", self._own_tensors())
+        if rank() == 0:
+            checkpoint.save_tensors(aside / "agent.safetensors", self._shared_tensors())
+        if num_replicas() > 1:
+            torch.distributed.barrier()
+        if rank() == 0:
+            checkpoint.complete(aside)
+
+    def load(self, folder: Path) -> bool:
+        """Continue from the newest checkpoint of a run folder; False when it has none.
+
+        Worlds of this package continue bit by bit. Other environments can't be saved: they begin new episodes.
+
+        Raises:
+            ValueError: damaged files, or weights of another network.
+        """
+        source = checkpoint.newest(folder)
+        if source is None:
+            return False
+        shared = checkpoint.load_tensors(source / "agent.safetensors")
+        weights = {
+            name.removeprefix("network."): value for name, value in shared.items() if name.startswith("network.")
+        }
+        try:
+            self.network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"{source} holds another network: {' '.join(str(error).split())}") from None
+        checkpoint.restore_optimiser(self.network, self.optimiser, shared)
+        self.steps = int(shared["steps"])
+        own = source / f"worlds-{rank()}.safetensors"
+        if own.exists():  # not for a replica that joined since
+            self._restore_own(checkpoint.load_tensors(own))
+        return True
+
+    def _shared_tensors(self) -> dict[str, Tensor]:
+        network = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        moments = checkpoint.optimiser_tensors(self.network, self.optimiser)
+        return {**network, **moments, "steps": torch.tensor(self.steps)}
+
+    def _own_tensors(self) -> dict[str, Tensor]:
+        generators = {"actions": self.actions.get_state(), "minibatches": self.minibatches.get_state()}
+        return {**generators, **self.collector.tensors()}
+
+    def _restore_own(self, tensors: dict[str, Tensor]) -> None:
+        self.actions.set_state(tensors.pop("actions"))
+        self.minibatches.set_state(tensors.pop("minibatches"))
+        self.collector.restore(tensors, restart_seed=self.seed * _SLOTS + rank() * self.ppo.worlds + self.steps)
+
+
+def _means(episodes: Episodes) -> dict[str, Any]:
+    sums = torch.tensor(
+        [len(episodes.returns), sum(episodes.successes), sum(episodes.returns), sum(episodes.lengths)],
+        dtype=torch.float64,
+    )
+    count, *rest = all_reduce_sum(sums).tolist()
+    means = [value / count if count else None for value in rest]
+    return {"episodes": int(count), **dict(zip(("success", "return", "length"), means, strict=True))}

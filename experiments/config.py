@@ -1,0 +1,213 @@
+"""Configuration of a run: typed defaults merged with `key=value` arguments; a mistake is one line with its remedy.
+
+env=goto env.size=8 agent.psi=late ppo.lr=3e-4 ray.workers=2 seed=3
+"""
+
+import difflib
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any, cast, get_args, get_type_hints
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from agents.network import AgentConfig
+from agents.ppo import PPOConfig
+from unienv.registry import parameters_of, world_class, world_names
+
+
+class ConfigError(ValueError):
+    """A mistake in the arguments, told in one line."""
+
+
+@dataclass
+class RayConfig:
+    """Distribution over processes."""
+
+    workers: int = 0  # 0 trains in this process; N >= 1 trains N replicas on Ray
+    address: str | None = None  # of a running cluster ("auto" finds one here); none starts Ray on this machine
+
+
+@dataclass
+class RunConfig:
+    """One run; `env` holds the environment's id and its own parameters."""
+
+    env: dict[str, Any] = field(default_factory=lambda: {"id": "match"})
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    ray: RayConfig = field(default_factory=RayConfig)
+    seed: int = 0
+    steps: int = 300_000  # env steps to train for, over all workers
+    until: float | None = None  # stop earlier, once this share of the last 1000 episodes succeeded
+    episodes: int = 1000  # of the evaluation at the end
+    device: str = "auto"  # auto, cpu, cuda or cuda:0 and so on
+    runs: str = "runs"  # folder of run folders
+    resume: str | None = None  # run folder to continue
+    json: bool = False  # whether the last line of output is one JSON object
+
+
+def parse(arguments: list[str]) -> RunConfig:
+    """Arguments to a configuration.
+
+    Raises:
+        ConfigError: one line, for an argument that is no `key=value`, an unknown key or a value of the wrong type.
+    """
+    values: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"expected key=value, got {argument!r}; for example env=goto or seed=1")
+        _put(values, "env.id" if key == "env" else key, _read(text))
+    return build(values)
+
+
+def build(values: dict[str, Any]) -> RunConfig:
+    """A nested mapping to a configuration, checked as arguments are."""
+    for key in _leaves(values):
+        if not key.startswith("env."):
+            _check_key(key)
+    values = {**values, "env": {"id": "match", **values.get("env", {})}}
+    config = cast(RunConfig, _typed(RunConfig, values))
+    config.env = _check_environment(config.env)
+    _check_ranges(config)
+    return config
+
+
+def load(folder: Path) -> RunConfig:
+    """The configuration of a run folder."""
+    path = folder / "config.yaml"
+    if not path.exists():
+        raise ConfigError(f"{folder} is no run folder: it has no config.yaml")
+    try:
+        values = yaml.safe_load(path.read_text())
+        values.pop("study", None)
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+        raise ConfigError(f"{path} can't be read: {' '.join(str(error).split())}") from None
+    return build(values)
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The configuration as `load` reads it."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def _typed(kind: type, values: dict[str, Any]) -> Any:
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), OmegaConf.create(values)))
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "the configuration"
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from None
+
+
+def _check_key(key: str) -> None:
+    known = list(_keys(RunConfig))
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+        raise ConfigError(f"there is no setting {key!r}; did you mean {near!r}?")
+
+
+def _keys(kind: type, prefix: str = "") -> list[str]:
+    names = []
+    for item in fields(kind):
+        default = item.default_factory() if callable(item.default_factory) else item.default
+        if is_dataclass(default):
+            names += _keys(type(default), f"{prefix}{item.name}.")
+        elif item.name != "env":
+            names.append(prefix + item.name)
+    return names
+
+
+def _check_environment(env: dict[str, Any]) -> dict[str, Any]:
+    """A world's parameters by name and type, from its constructor; other environments check their own."""
+    name = str(env["id"])
+    if name not in world_names() and not name.startswith("UniEnv/"):
+        return env
+    try:
+        kind, _ = world_class(name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    known = [key for key in parameters_of(kind) if key not in ("backend", "device")]
+    hints = get_type_hints(kind.__init__)
+    for key, value in env.items():
+        if key == "id":
+            continue
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{name} has no setting 'env.{key}'; did you mean 'env.{near}'?")
+        _check_type(f"env.{key}", value, hints.get(key, object))
+    return env
+
+
+def _check_type(key: str, value: Any, hint: Any) -> None:
+    allowed = get_args(hint) or (hint,)
+    kinds = tuple(kind for kind in allowed if isinstance(kind, type))
+    fits = isinstance(value, kinds) or (float in kinds and isinstance(value, int))
+    if not fits or (isinstance(value, bool) and bool not in kinds):
+        names = " or ".join("none" if kind is NoneType else kind.__name__ for kind in kinds)
+        raise ConfigError(f"{key}: expected {names}, got {value!r}")
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "steps": (1, 1e15), "episodes": (2, 1e9), "seed": (0, 2**31 - 1), "ray.workers": (0, 4096), "until": (0.0, 1.0),
+    "ppo.worlds": (1, 1 << 20), "ppo.horizon": (1, 1 << 16), "ppo.epochs": (1, 1000), "ppo.minibatches": (1, 1 << 20),
+    "ppo.lr": (0.0, 10.0), "ppo.gamma": (0.0, 1.0), "ppo.lam": (0.0, 1.0), "ppo.clip": (1e-6, 10.0),
+    "ppo.entropy": (0.0, 1e3), "ppo.value": (0.0, 1e3), "ppo.max_grad_norm": (1e-9, 1e9),
+    "agent.dim": (4, 4096), "agent.queries": (1, 256), "agent.layers": (1, 64), "agent.heads": (1, 64),
+    "agent.hidden": (4, 1 << 14),
+}  # fmt: skip
+
+
+def _check_ranges(config: RunConfig) -> None:
+    for key, (low, high) in _RANGES.items():
+        value: Any = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        if value is not None and not low <= value <= high:
+            raise ConfigError(f"{key}: expected a number from {low:g} to {high:g}, got {value}")
+    if config.agent.dim % config.agent.heads or config.agent.dim % 4:
+        raise ConfigError(
+            f"agent.dim: expected a multiple of 4 and of agent.heads={config.agent.heads}, got {config.agent.dim}"
+        )
+    share = config.ppo.worlds // max(1, config.ray.workers)
+    if config.ppo.worlds % max(1, config.ray.workers) or share < config.ppo.minibatches:
+        raise ConfigError(
+            f"ppo.worlds: expected a multiple of ray.workers={config.ray.workers} with at least "
+            f"ppo.minibatches={config.ppo.minibatches} worlds a worker, got {config.ppo.worlds}"
+        )
+
+
+def _read(text: str) -> Any:
+    """A value as YAML reads it; 3e-4 and 5e6 are numbers too, and whole ones are integers."""
+    try:
+        value = yaml.safe_load(text) if text else None
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{key!r} is given both as a value and as a group of settings")
+    if isinstance(values.get(last), dict):
+        raise ConfigError(f"{key!r} is a group of settings; set {key}.<name>")
+    values[last] = value
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> list[str]:
+    names = []
+    for key, value in values.items():
+        nested = isinstance(value, dict) and not (prefix == "" and key == "env")
+        names += _leaves(value, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
+        if prefix == "" and key == "env":
+            names.pop()
+    return names

@@ -1,0 +1,120 @@
+"""After training: J and success of the agent beside its anchors, and a few episodes to watch."""
+
+import os
+import platform
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from agents.learner import Learner
+from agents.objective import objective
+from agents.policies import OraclePolicy, RandomPolicy
+from agents.precision import has_bfloat16
+from experiments.config import RunConfig
+from experiments.train import choose_device
+from unienv.adapt import make_vector
+from unienv.backend import to_numpy
+from unienv.render import picture
+
+_WORLDS = 64  # slots of an evaluation
+_FRAMES, _EPISODES = 200, 8  # at most, to watch
+_UNSEEN = 1 << 30  # seeds of evaluation lie above it, those of training below
+
+
+def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
+    """Objective of the learner's policy, of chance and, for worlds, of the oracle, on worlds not trained on."""
+    parameters = {key: value for key, value in config.env.items() if key != "id"}
+    envs = make_vector(str(config.env["id"]), min(_WORLDS, config.episodes), **parameters)
+    measure = partial(objective, gamma=config.ppo.gamma, episodes=config.episodes, seed=_UNSEEN + config.seed)
+    agent = measure(envs, learner.policy(envs.num_envs, seed=config.seed))
+    generator = np.random.default_rng(config.seed)
+    anchors = {"random": measure(envs, RandomPolicy(int(envs.single_action_space.n), generator))}  # type: ignore[attr-defined]
+    if hasattr(envs, "oracle"):
+        anchors["oracle"] = measure(envs, OraclePolicy(envs))
+    world = getattr(envs, "world", None)
+    told = world.nonseparability() if hasattr(world, "nonseparability") else None
+    envs.close()
+    return {
+        "env": config.env["id"],
+        **asdict(agent),
+        "anchors": {name: asdict(value) for name, value in anchors.items()},
+        "nonseparability": told,
+        "parameters": learner.parameters,
+        "versions": versions(),
+        "hardware": hardware(config.device),
+    }
+
+
+def watch(config: RunConfig, learner: Learner, path: Path) -> None:
+    """A few episodes of the policy as arrays: frames, text, action, probabilities, reward, episode and success."""
+    parameters = {key: value for key, value in config.env.items() if key != "id"}
+    envs = make_vector(str(config.env["id"]), 1, **parameters)
+    rows: list[dict[str, Any]] = []
+    for episode in range(_EPISODES):
+        if len(rows) >= _FRAMES:
+            break
+        rows += _episode(envs, learner.policy(1, seed=episode), episode, _UNSEEN + config.seed + episode)
+    columns = {key: np.stack([np.asarray(row[key]) for row in rows]) for key in rows[0]}
+    aside = path.with_name(path.name + ".part")
+    with aside.open("wb") as file:
+        np.savez_compressed(file, **columns)
+    os.replace(aside, path)
+    envs.close()
+
+
+def _episode(envs: Any, policy: Any, episode: int, seed: int) -> list[dict[str, Any]]:
+    observation, _ = envs.reset(seed=seed)
+    rows: list[dict[str, Any]] = []
+    start, over = np.ones(1, bool), False
+    while not over:
+        action = policy.act(observation, start)
+        row = _row(observation, envs.vocabulary, episode) | {
+            "action": int(action[0]),
+            "probabilities": policy.probabilities[0].astype(np.float64),
+        }
+        observation, reward, terminated, truncated, info = envs.step(action)
+        rows.append(row | {"reward": float(reward[0])})
+        start, over = np.zeros(1, bool), bool(terminated[0] | truncated[0])
+    last = {key: np.asarray(value)[None] for key, value in info["final_obs"][0].items()}
+    rows.append(
+        _row(last, envs.vocabulary, episode)
+        | {"action": -1, "probabilities": np.zeros_like(rows[-1]["probabilities"]), "reward": 0.0}
+    )
+    success = bool(np.asarray(info["final_info"]["success"])[0])
+    return [row | {"success": success} for row in rows]
+
+
+def _row(observation: dict[str, Any], vocabulary: Any, episode: int) -> dict[str, Any]:
+    first = {key: to_numpy(value)[0] for key, value in observation.items()}
+    return {"frames": picture(first), "text": vocabulary.decode(first["text"]), "episode": episode}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what numbers depend on."""
+    import ray
+    import timm
+
+    import unienv
+
+    modules = {"unienv": unienv, "torch": torch, "numpy": np, "gymnasium": gym, "timm": timm, "ray": ray}
+    return {"python": platform.python_version(), **{name: module.__version__ for name, module in modules.items()}}
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """What the run ran on."""
+    chosen = choose_device(device)
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else _processor()
+    precision = "bfloat16" if has_bfloat16(chosen) else "float32"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": name, "cores": cores, "device": str(chosen), "precision": precision}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

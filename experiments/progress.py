@@ -1,0 +1,97 @@
+"""Progress of a run, read from its metrics as they are written: the same for training in process and on Ray."""
+
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from experiments.config import RunConfig
+from experiments.recorder import METRICS
+
+_INTERVAL = 0.25  # seconds between looks
+_WINDOW = 1000  # episodes of the success shown
+
+
+class Progress:
+    """A bar with success, steps per second and time left, while the block lasts.
+
+    Args:
+        folder: run folder.
+        config: of the run.
+        console: where the bar is drawn; nothing moves on one that is no terminal.
+    """
+
+    def __init__(self, folder: Path, config: RunConfig, console: Console) -> None:
+        self._path = folder / METRICS
+        self._reader = MetricsReader(self._path)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            TextColumn("{task.fields[told]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task(str(config.env["id"]), total=config.steps, told="starting")
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Progress":
+        """Start drawing."""
+        self._bar.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        """Stop drawing."""
+        self._ended.set()
+        self._thread.join()
+        self._bar.stop()
+
+    def _watch(self) -> None:
+        recent: deque[dict[str, Any]] = deque(maxlen=200)
+        while not self._ended.wait(_INTERVAL):
+            for record in self._reader.new():
+                recent.append(record)
+            if recent:
+                self._bar.update(self._task, completed=recent[-1]["steps"], told=_tell(recent))
+
+
+class MetricsReader:
+    """Records appended to a metrics file since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, path.stat().st_size if path.exists() else 0
+
+    def new(self) -> list[dict[str, Any]]:
+        """Whole lines only; what is half written waits for the next look."""
+        import json
+
+        if not self._path.exists():
+            return []
+        with self._path.open() as file:
+            if self._path.stat().st_size < self._offset:  # the file was cut back to a checkpoint
+                self._offset = 0
+            file.seek(self._offset)
+            text = file.read()
+        whole = text[: text.rfind("\n") + 1]
+        self._offset += len(whole.encode())
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+def _tell(recent: deque[dict[str, Any]]) -> str:
+    wins = count = 0.0
+    for record in reversed(recent):
+        if record["episodes"]:
+            wins, count = wins + record["success"] * record["episodes"], count + record["episodes"]
+        if count >= _WINDOW:
+            break
+    success = f"success {wins / count:.3f}  " if count else ""
+    return f"{success}{recent[-1]['steps_per_second']:,.0f} steps/s"

@@ -1,0 +1,58 @@
+"""What a run leaves behind while it goes: metrics.jsonl and TensorBoard, one record an update."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+METRICS = "metrics.jsonl"
+
+
+class Recorder:
+    """Appends metrics of updates to a run folder.
+
+    Args:
+        folder: run folder.
+        steps: env steps that the run continues from; later records, of work that was lost, are dropped.
+    """
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        kept = [record for record in read_metrics(folder) if record["steps"] <= steps]
+        write_aside(folder / METRICS, "".join(json.dumps(record) + "\n" for record in kept))
+        self.seconds = kept[-1]["seconds"] if kept else 0.0
+        self._file = (folder / METRICS).open("a")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=steps or None)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """One update; its line is on disk when this returns."""
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        for name, value in record.items():
+            if value is not None and name != "steps":
+                self._board.add_scalar(name, value, record["steps"])
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run folder; a line cut short by a crash ends them."""
+    path = folder / METRICS
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def write_aside(path: Path, text: str) -> None:
+    """Write a file aside and move it into place, so that it is never half written."""
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(text)
+    os.replace(aside, path)

@@ -1,0 +1,299 @@
+"""The report of a run: one HTML file that needs nothing else, written from the files of the run's folder.
+
+    config.yaml     settings                       summary.json    final evaluation
+    metrics.jsonl   one line an update             episodes.npz    a few episodes of the evaluation
+
+The last two may be missing; then the report says so and shows what there is. Equal folders give equal bytes.
+"""
+
+import base64
+import io
+import json
+import math
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+import yaml
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from PIL import Image
+
+_TEMPLATE = Path(__file__).with_suffix(".html")
+_BINS = 100  # points of a drawn curve, at most
+_PANELS = ("return", "length", "entropy", "kl", "value_loss", "explained_variance")
+_COLUMNS = ("frames", "text", "action", "reward", "episode", "success", "probabilities")  # of episodes.npz
+_DIGITS = {"success": 3, "J": 3, "steps": 0, "seconds": 0, "steps_per_second": 0, "parameters": 0}
+_SIZES = {"wide": (8.6, 3.4), "narrow": (4.4, 3.2)}  # inches of the learning curve
+_UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
+
+# Colours as matplotlib draws them, and the variables of the page's light or dark palette that take their place.
+_CURVE, _MUTED, _RULE, _INK = "#1f6f8c", "#596469", "#dedbd5", "#1f2528"
+_ANCHORS = {"random": "#96560d", "oracle": "#2b7a4b"}
+_PALETTE = {_CURVE: "curve", _MUTED: "muted", _RULE: "rule", _INK: "ink"} | {c: name for name, c in _ANCHORS.items()}
+_STYLE: Any = {
+    **dict.fromkeys(("axes.edgecolor", "grid.color", "xtick.color", "ytick.color"), _RULE),
+    **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), _MUTED),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
+    **{"axes.grid": True, "grid.linewidth": 0.6, "font.size": 9},
+    "svg.fonttype": "none",  # text stays text, in the font of the page
+}
+
+Row = Mapping[str, Any]
+
+
+class Curve(NamedTuple):
+    """A column of the metrics in B bins of updates: their steps, mean, and 10th and 90th percentile, all (B,)."""
+
+    steps: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` into a run folder.
+
+    Args:
+        folder: holds config.yaml and metrics.jsonl and, once the run has ended, summary.json and episodes.npz.
+
+    Returns:
+        Path of the report, which appears whole or not at all.
+
+    Raises:
+        FileNotFoundError: one line, when the folder or a file that it must hold is missing.
+        ValueError: one line, when a file is damaged.
+    """
+    needed = {"": "a run folder", "config.yaml": "settings of a run", "metrics.jsonl": "metrics, one line an update,"}
+    for name, what in needed.items():
+        if not (folder / name).exists():
+            raise FileNotFoundError(f"expected {what} at {folder / name}, but there is nothing")
+    report, aside = folder / "report.html", folder / "report.part"
+    aside.write_text(_page(folder), encoding="utf-8")
+    os.replace(aside, report)
+    return report
+
+
+def _page(folder: Path) -> str:
+    config = _mapping(folder / "config.yaml", yaml.safe_load)
+    summary = _mapping(folder / "summary.json", json.loads) if (folder / "summary.json").exists() else {}
+    episodes = _episodes(folder / "episodes.npz") if (folder / "episodes.npz").exists() else None
+    rows = _metrics(folder / "metrics.jsonl")
+    curves = {key: _curve(rows, key) for key in ("success", *_PANELS)}
+    env, joint = config.get("env"), summary.get("nonseparability")
+    policies = {"trained": summary, **summary["anchors"]} if summary else {}
+    fields = {
+        "env": summary.get("env") or (env.get("id") if isinstance(env, dict) else env) or folder.name,
+        "verdict": _verdict(rows, summary, curves["success"]),
+        "about": "" if joint is None else f"Non-separability of the feedback, in closed form: {joint:.4f} nats.",
+        "command": summary.get("command", "# noted when the run ends"),
+        **_headline(rows, summary, curves["success"]),
+    }
+    elements = {
+        "learning": _learning(rows, summary, curves["success"]),
+        **{f"plot_{key}": _panel(key, curves[key]) for key in _PANELS},
+        "comparison": _table([name, _interval(s, "success"), _interval(s, "J")] for name, s in policies.items()),
+        "no_episodes": "" if episodes else "hidden",
+        "episodes": json.dumps(episodes).replace("<", "\\u003c"),  # where "</script>" would end the data
+        "configuration": _configuration(config),
+        "versions": _table({**summary.get("versions", {}), **summary.get("hardware", {})}.items()),
+    }
+    template = Template(_TEMPLATE.read_text(encoding="utf-8"))
+    return template.substitute({name: escape(str(value)) for name, value in fields.items()} | elements)
+
+
+def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    try:
+        values = parse(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} should hold names and values, not {type(values).__name__}")
+    return values
+
+
+def _metrics(path: Path) -> list[Row]:
+    """Updates by their steps. A line that a crash cut short is left out; of steps done again the later line counts."""
+    rows: dict[int, Row] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        rows[int(row["steps"])] = row
+    return [rows[steps] for steps in sorted(rows)]
+
+
+def _episodes(path: Path) -> dict[str, Any] | None:
+    """What the player needs: columns with an entry a frame, and all frames as the tiles of one picture."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            columns = dict(archive)
+        frames, *rest = (columns[name] for name in _COLUMNS)
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} should hold {', '.join(_COLUMNS)}; {' '.join(str(error).split())}") from None
+    if not len(frames):
+        return None
+    count, height, width, _ = frames.shape
+    across = math.isqrt(count - 1) + 1
+    tiles = np.zeros((-(-count // across) * across, height, width, 3), np.uint8)
+    tiles[:count] = frames
+    sheet = tiles.reshape(-1, across, height, width, 3).swapaxes(1, 2).reshape(-1, across * width, 3)
+    png = io.BytesIO()
+    Image.fromarray(sheet).save(png, "PNG", optimize=True)
+    return {
+        **{name: _plain(column) for name, column in zip(_COLUMNS[1:], rest, strict=True)},
+        "names": _plain(columns["action_names"]) if "action_names" in columns else None,
+        "sheet": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(),
+        "size": [width, height, across],
+    }
+
+
+def _plain(column: np.ndarray) -> list:
+    """An array as JSON knows it, with null for what is no number."""
+    if column.dtype.kind == "f":
+        return np.where(np.isfinite(column), np.round(column, 4), np.array(None)).tolist()
+    return column.tolist()
+
+
+def _curve(rows: list[Row], key: str) -> Curve | None:
+    """One column in bins, or None without a single value; means over episodes are weighted by their number."""
+    steps, values, weights = (np.array([row.get(name) for row in rows], float) for name in ("steps", key, "episodes"))
+    told = np.flatnonzero(np.isfinite(values))
+    if not len(told):
+        return None
+    if key not in ("success", "return", "length"):
+        weights = np.ones(len(rows))
+    bins = np.array_split(told, min(len(told), _BINS))
+    low, high = np.array([np.percentile(values[part], (10, 90)) for part in bins]).T
+    mean = np.array([np.average(values[part], weights=weights[part]) for part in bins])
+    return Curve(np.array([steps[part].mean() for part in bins]), mean, low, high)
+
+
+def _learning(rows: list[Row], summary: Row, curve: Curve | None) -> str:
+    """Success against env steps, drawn wide and, for small screens, narrow."""
+    if curve is None:
+        return "<p>No episode has ended yet.</p>"
+
+    def draw(axes: Axes) -> None:
+        _draw(axes, curve)
+        axes.set(ylim=(-0.03, 1.06), xlabel="env steps", ylabel="success")
+        _wall_time(axes, rows)
+        for name, scores in summary.get("anchors", {}).items():
+            _anchor(axes, name, scores)
+        if summary:
+            low, level, high = (summary[key] for key in ("success_low", "success", "success_high"))
+            spread = [[max(0.0, level - low)], [max(0.0, high - level)]]  # rounding may put a bound beyond the level
+            axes.errorbar(summary["steps"], level, spread, color=_INK, fmt="o", markersize=5)
+
+    plots = {kind: _plot(draw, size, f"success {_course(curve)}") for kind, size in _SIZES.items()}
+    return "".join(f'<div class="plot {kind}">{plot}</div>' for kind, plot in plots.items())
+
+
+def _panel(key: str, curve: Curve | None) -> str:
+    if curve is None:
+        return ""
+    if key == "explained_variance":  # of nearly constant returns it may be thousands below zero
+        curve = Curve(*(np.maximum(values, -1.0) for values in curve))
+    return _plot(partial(_draw, curve=curve), (3.5, 1.9), f"{key.replace('_', ' ')} {_course(curve)}")
+
+
+def _plot(draw: Callable[[Axes], None], size: tuple[float, float], alt: str) -> str:
+    """A figure as an element of the page, `size` in inches, in colours that follow the page's palette."""
+    text = io.StringIO()
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": f"{alt} {size}"}):  # ids that no two figures share
+        figure = Figure(size, layout="constrained")
+        draw(figure.add_subplot())
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", transparent=True, metadata=no_metadata)
+    svg = re.sub(r'<g id="[^"]*"', "<g", text.getvalue().partition("<svg")[2])
+    for colour, name in _PALETTE.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    return f'<svg role="img" aria-label="{escape(alt)}"{svg}'
+
+
+def _draw(axes: Axes, curve: Curve) -> None:
+    axes.fill_between(curve.steps, curve.low, curve.high, color=_CURVE, alpha=0.2, linewidth=0)
+    axes.plot(curve.steps, curve.mean, color=_CURVE, marker="o" if len(curve.steps) == 1 else None)
+    axes.set_xlim(0, curve.steps[-1] * 1.02)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def _wall_time(axes: Axes, rows: list[Row]) -> None:
+    """A second axis above: how long the training took to come so far."""
+    steps, seconds = (np.array([0.0] + [row[key] for row in rows]) for key in ("steps", "seconds"))
+    length, unit = next((u for u in _UNITS if seconds[-1] >= 2 * u[0]), _UNITS[-1])
+    ticks = [tick for tick in MaxNLocator(4).tick_values(0.0, seconds[-1] / length) if tick * length <= seconds[-1]]
+    above = axes.secondary_xaxis("top")
+    above.set_xticks(np.interp(np.array(ticks) * length, seconds, steps), [f"{tick:g}" for tick in ticks])
+    above.set_xlabel(f"{unit} of training")
+
+
+def _anchor(axes: Axes, name: str, scores: Row) -> None:
+    colour, level = _ANCHORS.get(name, _MUTED), scores["success"]
+    axes.axhspan(scores["success_low"], scores["success_high"], color=colour, alpha=0.18, linewidth=0)
+    axes.axhline(level, color=colour, linewidth=1, linestyle=(0, (5, 3)))
+    beside = axes.get_yaxis_transform()  # x in parts of the axes, y in data
+    axes.text(1.01, level, f"{name} {level:.3f}", color=colour, va="center", transform=beside, parse_math=False)
+
+
+def _course(curve: Curve) -> str:
+    first, last = (f"{curve.mean[end]:.3g} at {curve.steps[end]:,.0f}" for end in (0, -1))
+    return f"against env steps: {first}, {last}"
+
+
+def _verdict(rows: list[Row], summary: Row, success: Curve | None) -> str:
+    if summary:
+        anchors = "".join(f"; {name} {_number(scores['success'])}" for name, scores in summary["anchors"].items())
+        return f"Success {_interval(summary, 'success')} after {summary['steps']:,} steps{anchors}."
+    if not rows:
+        return "In progress or interrupted, before the end of the first update."
+    last = f"success {_number(success.mean[-1])} in training" if success else "no episode has ended"
+    return f"In progress or interrupted: {last} after {rows[-1]['steps']:,} steps; no final evaluation yet."
+
+
+def _headline(rows: list[Row], summary: Row, success: Curve | None) -> dict[str, str]:
+    """The headline figures: of the final evaluation or, where there is none, of the latest update."""
+    now = summary or {**(rows[-1] if rows else {}), "success": success and success.mean[-1]}
+    notes = {"success_note": "of the latest training episodes", "J_note": "known once the run ends"}
+    if summary:
+        notes["success_note"] = f"{_bounds(summary, 'success')} over {summary['episodes']:,} episodes"
+        notes["J_note"] = f"{_bounds(summary, 'J')} at discount {summary['gamma']}"
+    return {name: _number(now.get(name), digits) for name, digits in _DIGITS.items()} | notes
+
+
+def _configuration(config: Row) -> str:
+    """One table for each section of the settings, and a first one for what stands outside."""
+    outside = {name: value for name, value in config.items() if not isinstance(value, dict)}
+    sections = [("general", outside), *((name, value) for name, value in config.items() if name not in outside)]
+    tables = ((escape(str(name)), _table(section.items())) for name, section in sections)
+    return "".join(f"<div><h3>{name}</h3><table>{table}</table></div>" for name, table in tables if table)
+
+
+def _table(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows of a table, their first cell a heading."""
+    texts = ([escape(v if isinstance(v, str) else json.dumps(v, default=str)) for v in row] for row in rows)
+    return "".join(f'<tr><th scope="row">{name}</th><td>{"</td><td>".join(rest)}</td></tr>' for name, *rest in texts)
+
+
+def _interval(scores: Row, key: str) -> str:
+    return f"{_number(scores.get(key))} {_bounds(scores, key)}"
+
+
+def _bounds(scores: Row, key: str) -> str:
+    return f"[{_number(scores.get(f'{key}_low'))},\u00a0{_number(scores.get(f'{key}_high'))}]"
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "n/a" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"

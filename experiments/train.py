@@ -1,0 +1,115 @@
+"""Training in one replica: the same function in process and on each Ray worker."""
+
+import json
+import os
+import time
+from collections import deque
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from gymnasium.vector import VectorEnv
+
+from agents.distribution import all_reduce_sum, rank
+from agents.learner import Learner
+from experiments.config import RunConfig, build
+from experiments.recorder import Recorder
+from unienv.adapt import make_vector
+from unienv.registry import world_id, world_ids
+
+STOP = "stop"  # a file of this name in the run folder asks all replicas to save and end
+_SAVE_EVERY = 60.0  # seconds
+_WINDOW = 1000  # episodes over which `until` is judged
+
+
+def train_replica(argument: dict[str, Any]) -> None:
+    """Entry point of a worker: `argument` holds the configuration and the folder as plain data."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    train(build(argument["config"]), Path(argument["folder"]))
+
+
+def train(config: RunConfig, folder: Path) -> None:
+    """Train until `config.steps`, `config.until` or a request to stop; continue from the folder's newest checkpoint."""
+    learner = make_learner(config)
+    learner.load(folder)
+    recorder = Recorder(folder, learner.steps) if rank() == 0 else None
+    before, began = (recorder.seconds if recorder else 0.0), time.perf_counter()
+    saved = time.monotonic()
+    recent: deque[tuple[float, int]] = deque()
+    while learner.steps < config.steps:
+        began_update, steps = time.perf_counter(), learner.steps
+        metrics = learner.update()
+        now = time.perf_counter()
+        speed = (learner.steps - steps) / (now - began_update)
+        if recorder:
+            recorder.write({**metrics, "seconds": before + now - began, "steps_per_second": speed})
+        due = time.monotonic() - saved > _SAVE_EVERY
+        stop, save = _agree(rank() == 0 and (folder / STOP).exists(), rank() == 0 and due)
+        if stop or _reached(recent, metrics, config.until):
+            break
+        if save:
+            learner.save(folder)
+            saved = time.monotonic()
+    learner.save(folder)
+    if recorder:
+        recorder.close()
+
+
+def make_learner(config: RunConfig) -> Learner:
+    """The learner of a configuration, in this process."""
+    device = choose_device(config.device)
+    return Learner(
+        partial(make_envs, config.env, device=device), config.agent, config.ppo, config.steps, config.seed, device
+    )
+
+
+def make_envs(env: dict[str, Any], num_envs: int, device: torch.device) -> VectorEnv:
+    """N environments in SAME_STEP mode; worlds live on the learner's device where that is an accelerator."""
+    parameters = {key: value for key, value in env.items() if key != "id"}
+    name = str(env["id"])
+    on_device = device.type != "cpu" and (world_id(name) or name) in world_ids()
+    if on_device:
+        return make_vector(name, num_envs, backend="torch", device=str(device), **parameters)
+    return make_vector(name, num_envs, **parameters)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; auto is the accelerator where there is one.
+
+    Raises:
+        ValueError: one line, for a device that torch does not know or this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device must be auto, cpu or cuda, got {name!r}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={name}: torch finds no CUDA device here; use device=cpu")
+    return device
+
+
+def as_argument(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """What `train_replica` takes."""
+    from dataclasses import asdict
+
+    return json.loads(json.dumps({"config": asdict(config), "folder": str(folder.resolve())}))
+
+
+def _agree(stop: bool, save: bool) -> tuple[bool, bool]:
+    """Replica 0's wishes, known to all replicas."""
+    wishes = all_reduce_sum(torch.tensor([float(stop), float(save)]))
+    return bool(wishes[0] > 0), bool(wishes[1] > 0)
+
+
+def _reached(recent: deque[tuple[float, int]], metrics: dict[str, Any], until: float | None) -> bool:
+    """Whether the last `_WINDOW` episodes succeeded often enough."""
+    if until is None or not metrics["episodes"]:
+        return False
+    recent.append((metrics["success"] * metrics["episodes"], metrics["episodes"]))
+    while sum(count for _, count in recent) - recent[0][1] >= _WINDOW:
+        recent.popleft()
+    count = sum(count for _, count in recent)
+    return count >= _WINDOW and sum(wins for wins, _ in recent) / count >= until
