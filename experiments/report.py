@@ -13,7 +13,7 @@ import math
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -28,12 +28,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from PIL import Image
 
+from experiments.recorder import read_metrics
+
 _TEMPLATE = Path(__file__).with_suffix(".html")
 _BINS = 100  # points of a drawn curve, at most
+_NEEDED = {"": "a run folder", "config.yaml": "settings of a run", "metrics.jsonl": "metrics, one line an update,"}
 _PANELS = ("return", "length", "entropy", "kl", "value_loss", "explained_variance")
 _COLUMNS = ("frames", "text", "action", "reward", "episode", "success", "probabilities")  # of episodes.npz
 _DIGITS = {"success": 3, "J": 3, "steps": 0, "seconds": 0, "steps_per_second": 0, "parameters": 0}
-_SIZES = {"wide": (8.6, 3.4), "narrow": (4.4, 3.2)}  # inches of the learning curve
+_SIZES = {"wide": (8.6, 3.4), "narrow": (3.7, 3.0)}  # inches of the learning curve
+_ABOUT = "Non-separability of the feedback: {:.4f} nats, in closed form; 0 where modalities could be judged apart."
 _UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 
 # Colours as matplotlib draws them, and the variables of the page's light or dark palette that take their place.
@@ -73,8 +77,7 @@ def write_report(folder: Path) -> Path:
         FileNotFoundError: one line, when the folder or a file that it must hold is missing.
         ValueError: one line, when a file is damaged.
     """
-    needed = {"": "a run folder", "config.yaml": "settings of a run", "metrics.jsonl": "metrics, one line an update,"}
-    for name, what in needed.items():
+    for name, what in _NEEDED.items():
         if not (folder / name).exists():
             raise FileNotFoundError(f"expected {what} at {folder / name}, but there is nothing")
     report, aside = folder / "report.html", folder / "report.part"
@@ -87,14 +90,14 @@ def _page(folder: Path) -> str:
     config = _mapping(folder / "config.yaml", yaml.safe_load)
     summary = _mapping(folder / "summary.json", json.loads) if (folder / "summary.json").exists() else {}
     episodes = _episodes(folder / "episodes.npz") if (folder / "episodes.npz").exists() else None
-    rows = _metrics(folder / "metrics.jsonl")
+    rows = read_metrics(folder)
     curves = {key: _curve(rows, key) for key in ("success", *_PANELS)}
     env, joint = config.get("env"), summary.get("nonseparability")
     policies = {"trained": summary, **summary["anchors"]} if summary else {}
     fields = {
         "env": summary.get("env") or (env.get("id") if isinstance(env, dict) else env) or folder.name,
         "verdict": _verdict(rows, summary, curves["success"]),
-        "about": "" if joint is None else f"Non-separability of the feedback, in closed form: {joint:.4f} nats.",
+        "about": "" if joint is None else _ABOUT.format(joint),
         "command": summary.get("command", "# noted when the run ends"),
         **_headline(rows, summary, curves["success"]),
     }
@@ -107,8 +110,8 @@ def _page(folder: Path) -> str:
         "configuration": _configuration(config),
         "versions": _table({**summary.get("versions", {}), **summary.get("hardware", {})}.items()),
     }
-    template = Template(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.substitute({name: escape(str(value)) for name, value in fields.items()} | elements)
+    texts = {name: escape(str(value)) for name, value in fields.items()}
+    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(texts | elements)
 
 
 def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
@@ -121,25 +124,13 @@ def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     return values
 
 
-def _metrics(path: Path) -> list[Row]:
-    """Updates by their steps. A line that a crash cut short is left out; of steps done again the later line counts."""
-    rows: dict[int, Row] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        rows[int(row["steps"])] = row
-    return [rows[steps] for steps in sorted(rows)]
-
-
 def _episodes(path: Path) -> dict[str, Any] | None:
     """What the player needs: columns with an entry a frame, and all frames as the tiles of one picture."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             columns = dict(archive)
         frames, *rest = (columns[name] for name in _COLUMNS)
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} should hold {', '.join(_COLUMNS)}; {' '.join(str(error).split())}") from None
     if not len(frames):
         return None
@@ -165,7 +156,7 @@ def _plain(column: np.ndarray) -> list:
     return column.tolist()
 
 
-def _curve(rows: list[Row], key: str) -> Curve | None:
+def _curve(rows: Sequence[Row], key: str) -> Curve | None:
     """One column in bins, or None without a single value; means over episodes are weighted by their number."""
     steps, values, weights = (np.array([row.get(name) for row in rows], float) for name in ("steps", key, "episodes"))
     told = np.flatnonzero(np.isfinite(values))
@@ -179,7 +170,7 @@ def _curve(rows: list[Row], key: str) -> Curve | None:
     return Curve(np.array([steps[part].mean() for part in bins]), mean, low, high)
 
 
-def _learning(rows: list[Row], summary: Row, curve: Curve | None) -> str:
+def _learning(rows: Sequence[Row], summary: Row, curve: Curve | None) -> str:
     """Success against env steps, drawn wide and, for small screens, narrow."""
     if curve is None:
         return "<p>No episode has ended yet.</p>"
@@ -230,7 +221,7 @@ def _draw(axes: Axes, curve: Curve) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def _wall_time(axes: Axes, rows: list[Row]) -> None:
+def _wall_time(axes: Axes, rows: Sequence[Row]) -> None:
     """A second axis above: how long the training took to come so far."""
     steps, seconds = (np.array([0.0] + [row[key] for row in rows]) for key in ("steps", "seconds"))
     length, unit = next((u for u in _UNITS if seconds[-1] >= 2 * u[0]), _UNITS[-1])
@@ -249,11 +240,10 @@ def _anchor(axes: Axes, name: str, scores: Row) -> None:
 
 
 def _course(curve: Curve) -> str:
-    first, last = (f"{curve.mean[end]:.3g} at {curve.steps[end]:,.0f}" for end in (0, -1))
-    return f"against env steps: {first}, {last}"
+    return "against env steps: " + ", ".join(f"{curve.mean[i]:.3g} at {curve.steps[i]:,.0f}" for i in (0, -1))
 
 
-def _verdict(rows: list[Row], summary: Row, success: Curve | None) -> str:
+def _verdict(rows: Sequence[Row], summary: Row, success: Curve | None) -> str:
     if summary:
         anchors = "".join(f"; {name} {_number(scores['success'])}" for name, scores in summary["anchors"].items())
         return f"Success {_interval(summary, 'success')} after {summary['steps']:,} steps{anchors}."
@@ -263,7 +253,7 @@ def _verdict(rows: list[Row], summary: Row, success: Curve | None) -> str:
     return f"In progress or interrupted: {last} after {rows[-1]['steps']:,} steps; no final evaluation yet."
 
 
-def _headline(rows: list[Row], summary: Row, success: Curve | None) -> dict[str, str]:
+def _headline(rows: Sequence[Row], summary: Row, success: Curve | None) -> dict[str, str]:
     """The headline figures: of the final evaluation or, where there is none, of the latest update."""
     now = summary or {**(rows[-1] if rows else {}), "success": success and success.mean[-1]}
     notes = {"success_note": "of the latest training episodes", "J_note": "known once the run ends"}

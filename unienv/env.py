@@ -67,8 +67,8 @@ class WorldEnv(gym.Env):
         if self._over:
             raise gym.error.ResetNeeded("the episode is over; call reset() before the next step()")
         if not self.action_space.contains(action):
-            raise ValueError(f"expected an action in {self.action_space}, got {action!r}")
-        outcome = self._loop.advance(np.asarray(action)[None])
+            raise ValueError(f"expected an action in {self.action_space}, got {' '.join(repr(action).split())}")
+        outcome = self._loop.advance(np.asarray(action, self.action_space.dtype)[None])
         terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
         self._over = terminated or truncated
         info = {key: _first(value) for key, value in step_info(outcome).items()}
@@ -82,6 +82,8 @@ class WorldEnv(gym.Env):
 
     def oracle(self) -> Any:
         """The best action in the present state, for anchors and demonstrations."""
+        if self._loop.state is None:
+            raise gym.error.ResetNeeded("call reset() before oracle()")
         return self.world.oracle(self._loop.state)[0]
 
     def _observe(self) -> dict[str, np.ndarray]:

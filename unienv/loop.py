@@ -34,7 +34,6 @@ class Loop:
         limits = [limit for limit in (horizon, world.horizon) if limit is not None]
         self.horizon = min(limits) if limits else None
         self.state: Any = None
-        self._observation: Observation = {}
 
     def start(self, seeds: np.ndarray) -> None:
         """Begin episode 0 of all worlds from their seeds (N,) int64."""
@@ -64,8 +63,7 @@ class Loop:
 
     def observe(self) -> Observation:
         """o of all worlds: what the next action answers."""
-        self._observation = self.world.observe(self.state)
-        return dict(self._observation)
+        return self.world.observe(self.state)
 
     def observe_only(self, where: Array) -> Observation:
         """o of the worlds `where` (M,), for a last look before they restart."""
@@ -73,13 +71,14 @@ class Loop:
 
     def advance(self, action: Array) -> Outcome:
         """One turn of the loop for actions (N, ...): feedback, signal, transition, ends. Restarts nothing."""
-        world, state, observation = self.world, self.state, self._observation
+        world, state = self.world, self.state
+        observation = _Seen(world, state)
         self._step = self._step + 1
         keys = Keys(world.xp, self._stream, self._step)
         feedback = world.feedback(state, observation, action, keys)
         verdict = world.signal(state, observation, action, feedback, keys)
         self.state = world.transition(state, observation, action, feedback, keys)
-        terminated = world.terminal(self.state)
+        terminated = world.terminal(self.state) | False  # a copy, on either backend
         truncated = (self._step >= self.horizon) & ~terminated if self.horizon else terminated & ~terminated
         return Outcome(verdict.value, terminated, truncated, feedback, verdict.supervision)
 
@@ -95,3 +94,15 @@ class Loop:
         self._slots, self._episode, self._step = arrays["slots"], arrays["episode"], arrays["step"]
         self._stream = streams(self._slots, self._episode)
         self.state = type(self.state)(**{name: arrays[f"state.{name}"] for name in self.state._fields})
+
+
+class _Seen(dict):
+    """The present observation for worlds that judge by it, drawn anew when first read: callers may write into theirs."""
+
+    def __init__(self, world: World, state: Any) -> None:
+        self._source = world, state
+
+    def __missing__(self, key: str) -> Array:
+        world, state = self._source
+        self.update(world.observe(state))
+        return self[key]

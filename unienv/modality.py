@@ -27,7 +27,7 @@ class Vocabulary:
         self.words = tuple(words)
         self.buckets = buckets
         self._ids = {word: index for index, word in enumerate(self.words, start=1)}
-        if len(self._ids) != len(self.words) or "" in self._ids:
+        if len(self._ids) != len(self.words) or any(word.split() != [word] for word in self.words):
             raise ValueError(f"vocabulary words must be distinct and non-empty, got {self.words!r}")
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import re
 from typing import Any
 
 import gymnasium as gym
@@ -34,6 +35,8 @@ def register(name: str, entry_point: str, **parameters: Any) -> str:
         ValueError: the id is taken.
     """
     id = f"{NAMESPACE}/{name}"
+    if not re.search(r"-v\d+$", name):
+        raise ValueError(f"a world's name ends in its version, such as '{name}-v0', got {name!r}")
     if id in gym.registry:
         raise ValueError(f"{id} is registered already; choose another name or raise the version")
     gym.register(
@@ -66,7 +69,9 @@ def world_class(name: str) -> tuple[type[World], dict[str, Any]]:
     if ":" not in name:
         spec = gym.registry.get(name) or gym.registry.get(world_id(name))
         if spec is None or "world" not in spec.kwargs:
-            raise ValueError(f"there is no world {name!r}; did you mean {nearest(name, world_names())!r}?")
+            raise ValueError(
+                f"there is no world {name!r}; did you mean {nearest(name, world_names() + world_ids())!r}?"
+            )
         parameters = dict(spec.kwargs)
         entry_point = parameters.pop("world")
     module, _, attribute = entry_point.partition(":")

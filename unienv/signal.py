@@ -81,7 +81,7 @@ class Preference:
         world, space = self.world, self.world.action_space
         if not isinstance(space, spaces.Discrete):
             raise TypeError(f"signal=preference draws an alternative from a Discrete action space, got {space}")
-        alternative = keys.integers(_ALTERNATIVE, [int(space.n)])[:, 0]
+        alternative = keys.integers(_ALTERNATIVE, [int(space.n)])[:, 0] + int(space.start)
         counterfactual = world.feedback(state, observation, alternative, keys)
         mine = world.reward(state, observation, action, feedback)
         other = world.reward(state, observation, alternative, counterfactual)

@@ -43,6 +43,8 @@ class WorldVectorEnv(VectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         **parameters: Any,
     ) -> None:
+        if max_episode_steps is not None and max_episode_steps < 1:
+            raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}")
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         self.world = make_world(world, **parameters)
@@ -109,14 +111,17 @@ class WorldVectorEnv(VectorEnv):
         """One frame or text a slot; None without a render mode."""
         if self.render_mode is None:
             return None
+        self._need_start("render")
         return tuple(render_world(self._loop, index, self.render_mode) for index in range(self.num_envs))
 
     def oracle(self) -> Array:
         """The best actions (N,) in the present states."""
+        self._need_start("oracle")
         return self.world.oracle(self._loop.state)
 
     def snapshot(self) -> Snapshot:
         """Everything that decides the future of the slots, as named numpy arrays."""
+        self._need_start("snapshot")
         return {**self._loop.snapshot(), "over": to_numpy(self._over).copy()}
 
     def restore(self, snapshot: Snapshot) -> dict[str, Array]:
@@ -126,6 +131,10 @@ class WorldVectorEnv(VectorEnv):
         self._loop.restore({name: value for name, value in snapshot.items() if name != "over"})
         self._over = self.world.array(snapshot["over"].copy())
         return self._loop.observe()
+
+    def _need_start(self, call: str) -> None:
+        if self._loop.state is None:
+            raise gym.error.ResetNeeded(f"call reset() before {call}()")
 
     def _step_then_wait(self, actions: Array) -> tuple:
         resting: Array = self._over
@@ -168,16 +177,27 @@ class WorldVectorEnv(VectorEnv):
     def _restart_from_list(self, where: Array, seeds: list[int | None]) -> None:
         if len(seeds) != self.num_envs:
             raise ValueError(f"expected one seed a slot, {self.num_envs} in all, got {len(seeds)}")
-        drawn = slot_seeds(self.np_random, None, self.num_envs)
-        given = [int(drawn[i]) if seed is None else seed % (1 << 63) for i, seed in enumerate(seeds)]
-        self._restart_seeded(where, np.array(given, np.int64))
+        if any(seed is not None and seed < 0 for seed in seeds):
+            raise gym.error.Error(f"seeds must not be negative, got {seeds}")
+        chosen = to_numpy(where)
+        if self._loop.state is None:
+            drawn = slot_seeds(self.np_random, None, self.num_envs)
+            self._loop.start(drawn)
+            fresh = chosen[:0]
+        else:
+            fresh = np.array([i for i in chosen if seeds[i] is None], np.int64)
+        given = np.array([i for i in chosen if seeds[i] is not None], np.int64)
+        self._loop.restart(self.world.array(fresh))
+        self._loop.restart(self.world.array(given), np.array([seeds[i] % (1 << 63) for i in given], np.int64))
 
     def _check_mask(self, mask: Any) -> Array:
         """Indices (M,) of the slots to reset."""
         if mask is None:
             return self.world.array(np.arange(self.num_envs))
         if not isinstance(mask, np.ndarray) or mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
-            raise ValueError(f"options['reset_mask'] must be a bool array of shape ({self.num_envs},), got {mask!r}")
+            raise ValueError(
+                f"options['reset_mask'] must be a bool array of shape ({self.num_envs},), got {' '.join(repr(mask).split())}"
+            )
         if not mask.any():
             raise ValueError("options['reset_mask'] must select at least one slot")
         if self._loop.state is None:
@@ -185,8 +205,10 @@ class WorldVectorEnv(VectorEnv):
         return self.world.array(np.flatnonzero(mask))
 
     def _check_actions(self, actions: Any) -> Array:
-        actions = self.world.array(actions)
         space = self.single_action_space
+        if isinstance(space, gym.spaces.Discrete) and not _is_integer(actions):
+            raise ValueError(f"expected integer actions in {space}")
+        actions = self.world.array(actions, space.dtype.name)
         if tuple(actions.shape) != (self.num_envs, *(space.shape or ())):
             raise ValueError(
                 f"expected actions of shape {(self.num_envs, *(space.shape or ()))}, got {tuple(actions.shape)}"
@@ -229,3 +251,8 @@ def _rows(observation: dict[str, Array], where: np.ndarray, num_envs: int) -> np
 def _where(mask: Array) -> Array:
     """Indices of a bool row, on either backend."""
     return mask.nonzero()[0] if isinstance(mask, np.ndarray) else mask.nonzero(as_tuple=True)[0]
+
+
+def _is_integer(actions: Any) -> bool:
+    kind = str(actions.dtype).removeprefix("torch.") if hasattr(actions, "dtype") else np.asarray(actions).dtype.name
+    return kind.startswith(("int", "uint"))
