@@ -1,8 +1,8 @@
 """The agent: h_t = U(h_{t-1}, o_t), a_t ~ Pi(. | h_t), and the value of h_t.
 
 Carry in, carry out: the network holds no state of its own. Each stream of Psi has its own memory and its own heads;
-logits and values of the streams are added. With one stream that is an ordinary network; with a stream a modality it is
-exactly the separable class pi(a | o) ~ exp sum_m f_m(o^m, a).
+logits, values and predicted feedback of the streams are added. With one stream that is an ordinary network; with a
+stream a modality it is exactly the separable class pi(a | o) ~ exp sum_m f_m(o^m, a).
 """
 
 from dataclasses import dataclass
@@ -28,16 +28,24 @@ class AgentConfig:
     memory: str = "none"  # h: none (the present observation) or gru
     dim: int = 64  # D, of every latent
     queries: int = 4  # latents that read the modalities, a stream
-    layers: int = 2  # readings, shared out among the streams
+    layers: int = 1  # readings, shared out among the streams
     heads: int = 4  # attention heads
     hidden: int = 256  # width of the joint form's heads; other forms get the width that makes the sizes equal
 
 
 class Decision(NamedTuple):
-    """Fields: logits (B, K), value (B,), carry (B, S, hidden) for S streams (hidden = 0 without memory)."""
+    """What the network makes of B observations.
+
+    Fields:
+        logits: (B, K), of the actions.
+        value: (B,).
+        feedback: (B, 2, K), log odds that an action is rewarded and that it ends the episode.
+        carry: (B, S, hidden) for S streams; hidden = 0 without memory.
+    """
 
     logits: Tensor
     value: Tensor
+    feedback: Tensor
     carry: Tensor
 
 
@@ -56,7 +64,7 @@ class Network(nn.Module):
         width = max(1, config.hidden // len(streams))
         used = [modality for names in streams for modality in names]
         self.encoder = Encoder(observation_space, used, config.image, config.dim, config.heads)
-        self.psi = Psi(streams, config.dim, config.queries, config.layers, config.heads)
+        self.psi = Psi(streams, self.encoder.grids, config.dim, config.queries, config.layers, config.heads)
         self.heads = nn.ModuleList(Head(self.psi.size, width, int(action_space.n), config.memory) for _ in streams)
 
     def initial_carry(self, batch: int) -> Tensor:
@@ -75,12 +83,13 @@ class Network(nn.Module):
         """
         latents = self.psi(self.encoder(prepared))
         outputs = [head(z, carry[:, s], start) for s, (head, z) in enumerate(zip(self.heads, latents, strict=True))]
-        logits, values, carries = zip(*outputs, strict=True)
-        return Decision(sum(logits).float(), sum(values).float(), torch.stack(carries, dim=1))  # type: ignore[union-attr]
+        logits, values, feedback, carries = (torch.stack(part) for part in zip(*outputs, strict=True))
+        logits, values, feedback = (part.float().sum(dim=0) for part in (logits, values, feedback))
+        return Decision(logits, values, feedback, carries.transpose(0, 1))
 
 
 class Head(nn.Module):
-    """One stream's memory, logits and value."""
+    """One stream's memory, logits, value and predicted feedback."""
 
     def __init__(self, size: int, width: int, num_actions: int, memory: str) -> None:
         super().__init__()
@@ -90,15 +99,17 @@ class Head(nn.Module):
         self.cell = nn.GRUCell(width, width) if memory == "gru" else None
         self.carry_size = width if self.cell else 0
         self.policy, self.value = nn.Linear(width, num_actions), nn.Linear(width, 1)
+        self.feedback = nn.Linear(width, 2 * num_actions)
         nn.init.orthogonal_(self.policy.weight, 0.01)
         nn.init.zeros_(self.policy.bias)
 
-    def forward(self, z: Tensor, carry: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Z (T * B, size), carry (B, width), start (T, B) or None -> logits (T * B, K), value (T * B,), carry."""
+    def forward(self, z: Tensor, carry: Tensor, start: Tensor | None) -> tuple[Tensor, ...]:
+        """Z (T * B, size), carry (B, width), start (T, B) -> logits (T * B, K), value (T * B,), feedback, carry."""
         features = self.trunk(z)
         if self.cell is not None:
             features, carry = self._unroll(features, carry, start)
-        return self.policy(features), self.value(features)[:, 0], carry
+        feedback = self.feedback(features).unflatten(1, (2, -1))
+        return self.policy(features), self.value(features)[:, 0], feedback, carry
 
     def _unroll(self, features: Tensor, carry: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
         assert self.cell is not None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from agents.distribution import all_reduce_gradients, all_reduce_mean
 from agents.gae import generalised_advantages
@@ -28,6 +29,7 @@ class PPOConfig:
     clip: float = 0.2  # largest change of a probability ratio that is still rewarded
     entropy: float = 0.01  # weight of the policy's entropy
     value: float = 0.5  # weight of the value loss
+    feedback: float = 1.0  # weight of predicting the feedback of the action taken, Eq. (9)
     max_grad_norm: float = 0.5  # gradients are scaled down to this norm
 
 
@@ -50,8 +52,9 @@ def improve(
         bfloat16: whether matrix products run in bfloat16.
 
     Returns:
-        Means over the update: policy_loss, value_loss, entropy, kl (of the old from the new policy), clipped (share of
-        ratios outside the clip range), explained_variance (of the returns by the values), grad_norm.
+        Means over the update: policy_loss, value_loss, feedback_loss (nats a step), entropy, kl (of the old from the
+        new policy), clipped (share of ratios outside the clip range), explained_variance (of the returns by the
+        values), grad_norm.
     """
     advantages = generalised_advantages(
         rollout.rewards,
@@ -73,6 +76,7 @@ def improve(
         with autocast(device, bfloat16):
             losses = _losses(network, rollout, advantages, returns, worlds, config)
         loss = losses["policy_loss"] + config.value * losses["value_loss"] - config.entropy * losses["entropy"]
+        loss = loss + config.feedback * losses["feedback_loss"]
         optimiser.zero_grad()
         loss.backward()
         all_reduce_gradients(network)
@@ -100,10 +104,22 @@ def _losses(
     return {
         "policy_loss": -torch.minimum(ratio * advantage, clipped * advantage).mean(),
         "value_loss": 0.5 * (decision.value - target).square().mean(),
+        "feedback_loss": _feedback_loss(decision.feedback, rollout, worlds),
         "entropy": -(log_probs.exp() * log_probs).sum(dim=-1).mean(),
         "kl": (ratio - 1.0 - change).mean().detach(),
         "clipped": (ratio != clipped).float().mean(),
     }
+
+
+def _feedback_loss(log_odds: Tensor, rollout: Rollout, worlds: Tensor) -> Tensor:
+    """Nats a step of predicting whether the action taken is rewarded and whether it ends the episode.
+
+    A dense signal on what the shared latent must hold, where returns are rare and noisy.
+    """
+    actions = rollout.actions[:, worlds].flatten()
+    told = torch.stack([rollout.rewards[:, worlds] > 0, rollout.terminated[:, worlds]]).flatten(1).T.float()  # (B, 2)
+    predicted = log_odds[torch.arange(len(actions), device=actions.device), :, actions]
+    return functional.binary_cross_entropy_with_logits(predicted, told, reduction="none").sum(dim=1).mean()
 
 
 def _minibatches(num_worlds: int, config: PPOConfig, generator: Generator) -> Iterator[Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from encoders.distinct import Distinct, distinct_rows
 from encoders.image import ImageEncoder
+from encoders.psi import Grid
 from encoders.text import TextEncoder
 from encoders.video import VideoEncoder
 from unienv.modality import IMAGE, TEXT, VIDEO
@@ -39,6 +40,7 @@ class Encoder(nn.Module):
             elif modality == VIDEO:
                 parts[VIDEO] = VideoEncoder(image, box.shape, dim, num_heads=num_heads)
         self.parts = nn.ModuleDict(parts)
+        self.grids: dict[str, Grid] = {modality: part.grid for modality, part in parts.items()}  # type: ignore[misc]
 
     def prepare(self, observation: Mapping[str, Tensor]) -> Prepared:
         """The part of encoding without parameters, done once for a batch that is encoded many times."""

@@ -1,4 +1,4 @@
-"""Pixels to latents: a timm backbone by name, or the patch encoder `tile`, as tokens of dimension D with their places.
+"""Pixels to latents: a timm backbone by name, or the patch encoder `tile`; tokens of dimension D with their places.
 
 `tile` is the default: the cheapest encoder that keeps a place for every 8 pixels. Any name that timm knows works as well,
 and is the choice for photographs.
@@ -79,7 +79,7 @@ class ImageEncoder(nn.Module):
         else:
             self.features = BackboneFeatures(name, shape, dim)
             height, width = self.features.grid
-        self.num_tokens = height * width
+        self.grid = (height, width)
         self.place = nn.Parameter(grid_positions(height, width, dim))
 
     def prepare(self, image: Tensor) -> Tensor | Distinct:

@@ -14,10 +14,12 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from unienv.modality import MODALITIES
 
 Partition = tuple[tuple[str, ...], ...]
+Grid = tuple[int, int] | None
 FORMS = ("joint", "late", *MODALITIES)
 
 
@@ -41,36 +43,62 @@ def partition(form: str, modalities: Iterable[str]) -> Partition:
 
 
 class Stream(nn.Module):
-    """Latent queries that read the tokens of some modalities by cross-attention, after Perceiver (Jaegle et al. 2021).
+    """Latent queries that read the tokens of some modalities by cross-attention: Perceiver (Jaegle et al. 2021).
 
-    The queries start from the mean latent of each modality: what to look for in one is known from the others at once.
+    Queries start from the mean latents of all modalities of the stream, and pixels are first modulated by them and mixed
+    with their neighbours: what to look for in one modality is known from the others at once.
 
     Args:
-        modalities: those of this stream.
+        grids: (h, w) of the tokens of each modality of this stream; None for text, which has no neighbours to mix.
         dim: D.
         num_queries: latents that read.
         num_layers: cross-attention layers.
         num_heads: attention heads.
     """
 
-    def __init__(
-        self, modalities: tuple[str, ...], dim: int, num_queries: int, num_layers: int, num_heads: int
-    ) -> None:
+    def __init__(self, grids: Mapping[str, Grid], dim: int, num_queries: int, num_layers: int, num_heads: int) -> None:
         super().__init__()
-        self.modalities = modalities
-        self.size = num_queries * dim
+        self.modalities = tuple(grids)
+        context = len(grids) * dim
+        self.mixing = nn.ModuleDict({name: Mixing(grid, dim, context) for name, grid in grids.items() if grid})
         self.queries = nn.Parameter(torch.randn(num_queries, dim) * 0.5)
-        self.summary = nn.Linear(len(modalities) * dim, num_queries * dim)
+        self.summary = nn.Linear(context, num_queries * dim)
         self.layers = nn.ModuleList(CrossAttention(dim, num_heads) for _ in range(num_layers))
 
     def forward(self, latents: Mapping[str, Tensor]) -> Tensor:
         """Latents (B, P_m, D) by modality -> (B, num_queries * D)."""
-        parts = [latents[modality] for modality in self.modalities]
-        means = torch.cat([part.mean(dim=1) for part in parts], dim=1)  # (B, M * D)
-        state = self.summary(means).unflatten(1, self.queries.shape) + self.queries  # (B, Q, D)
+        means = [latents[name].mean(dim=1, dtype=torch.float32) for name in self.modalities]
+        context = torch.cat([functional.layer_norm(mean, mean.shape[-1:]) for mean in means], dim=1)  # (B, M * D)
+        parts = [
+            self.mixing[name](latents[name], context) if name in self.mixing else latents[name]
+            for name in self.modalities
+        ]
+        state = self.summary(context).unflatten(1, self.queries.shape) + self.queries  # (B, Q, D)
         for layer in self.layers:
             state = layer(state, parts)
         return state.flatten(1)
+
+
+class Mixing(nn.Module):
+    """Tokens of a grid, scaled and shifted by a context (FiLM, Perez et al. 2018), then mixed with their neighbours.
+
+    Without it, what stands next to what in which light of the text is a three-way interaction that attention to places
+    finds only after millions of samples.
+    """
+
+    def __init__(self, grid: tuple[int, int], dim: int, context: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.modulate = nn.Linear(context, 2 * dim)
+        self.neighbours = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
+        """Tokens (B, h * w, D) and context (B, C) -> (B, h * w, D)."""
+        scale, shift = self.modulate(context)[:, None].to(tokens.dtype).chunk(2, dim=2)
+        lit = torch.addcmul(tokens + shift, tokens, scale)
+        mixed = self.neighbours(lit.transpose(1, 2).unflatten(2, self.grid)).flatten(2).transpose(1, 2)
+        return tokens + self.project(functional.gelu(mixed))
 
 
 class CrossAttention(nn.Module):
@@ -110,15 +138,27 @@ class Psi(nn.Module):
 
     Args:
         streams: modalities by stream, see `partition`.
+        grids: (h, w) of each modality's tokens, None for text.
         dim: D.
-        num_queries: latents a stream; num_layers: readings in all, shared out among the streams (at least one each).
+        num_queries: latents a stream.
+        num_layers: readings in all, shared out among the streams, at least one each.
         num_heads: attention heads.
     """
 
-    def __init__(self, streams: Partition, dim: int, num_queries: int, num_layers: int, num_heads: int) -> None:
+    def __init__(
+        self,
+        streams: Partition,
+        grids: Mapping[str, Grid],
+        dim: int,
+        num_queries: int,
+        num_layers: int,
+        num_heads: int,
+    ) -> None:
         super().__init__()
         depth = max(1, num_layers // len(streams))
-        self.streams = nn.ModuleList(Stream(names, dim, num_queries, depth, num_heads) for names in streams)
+        self.streams = nn.ModuleList(
+            Stream({name: grids[name] for name in names}, dim, num_queries, depth, num_heads) for names in streams
+        )
         self.size = num_queries * dim
 
     def forward(self, latents: Mapping[str, Tensor]) -> list[Tensor]:

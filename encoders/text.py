@@ -21,7 +21,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, vocabulary_size: int, length: int, dim: int, num_layers: int = 1, num_heads: int = 4) -> None:
         super().__init__()
-        self.num_tokens = length
+        self.grid = None
         self.embed = nn.Embedding(vocabulary_size, dim)
         self.place = nn.Parameter(torch.randn(length, dim) * 0.5)
         layer = nn.TransformerEncoderLayer(dim, num_heads, 2 * dim, dropout=0.0, batch_first=True, norm_first=True)

@@ -19,7 +19,7 @@ class VideoEncoder(nn.Module):
     def __init__(self, name: str, shape: tuple[int, ...], dim: int, num_heads: int = 4) -> None:
         super().__init__()
         self.frame = ImageEncoder(name, shape[1:], dim)
-        self.num_tokens = self.frame.num_tokens
+        self.grid = self.frame.grid
         self.time = nn.Parameter(torch.randn(shape[0], dim) * 0.5)
         self.temporal = nn.TransformerEncoderLayer(
             dim, num_heads, 2 * dim, dropout=0.0, batch_first=True, norm_first=True

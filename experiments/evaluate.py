@@ -36,14 +36,13 @@ def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
     anchors = {"random": measure(envs, RandomPolicy(int(envs.single_action_space.n), generator))}  # type: ignore[attr-defined]
     if hasattr(envs, "oracle"):
         anchors["oracle"] = measure(envs, OraclePolicy(envs))
-    world = getattr(envs, "world", None)
-    told = world.nonseparability() if hasattr(world, "nonseparability") else None
+    stated = getattr(getattr(envs, "world", None), "nonseparability", None)
     envs.close()
     return {
         "env": config.env["id"],
         **asdict(agent),
         "anchors": {name: asdict(value) for name, value in anchors.items()},
-        "nonseparability": told,
+        "nonseparability": stated() if stated else None,
         "parameters": learner.parameters,
         "versions": versions(),
         "hardware": hardware(config.device),
@@ -62,7 +61,7 @@ def watch(config: RunConfig, learner: Learner, path: Path) -> None:
     columns = {key: np.stack([np.asarray(row[key]) for row in rows]) for key in rows[0]}
     aside = path.with_name(path.name + ".part")
     with aside.open("wb") as file:
-        np.savez_compressed(file, **columns)
+        np.savez_compressed(file, allow_pickle=False, **columns)
     os.replace(aside, path)
     envs.close()
 

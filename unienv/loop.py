@@ -97,7 +97,7 @@ class Loop:
 
 
 class _Seen(dict):
-    """The present observation for worlds that judge by it, drawn anew when first read: callers may write into theirs."""
+    """The present observation, drawn anew when a world first reads it: callers may write into theirs."""
 
     def __init__(self, world: World, state: Any) -> None:
         self._source = world, state

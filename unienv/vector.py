@@ -104,7 +104,7 @@ class WorldVectorEnv(VectorEnv):
                 f"slots {_where(self._over).tolist()} are over; reset them with options={{'reset_mask': mask}} first"
             )
         outcome = self._loop.advance(actions)
-        self._over = outcome.terminated | outcome.truncated
+        self._over = outcome.over
         return (self._loop.observe(), *outcome[:3], masked(step_info(outcome), self._everyone))
 
     def render(self) -> tuple[Any, ...] | None:
@@ -147,12 +147,12 @@ class WorldVectorEnv(VectorEnv):
                 terminated=outcome.terminated & awake,
                 truncated=outcome.truncated & awake,
             )
-        self._over = outcome.terminated | outcome.truncated
+        self._over = outcome.over
         return (self._loop.observe(), *outcome[:3], masked(step_info(outcome), ~resting))
 
     def _step_and_restart(self, actions: Array) -> tuple:
         outcome: Outcome = self._loop.advance(actions)
-        over = outcome.terminated | outcome.truncated
+        over = outcome.over
         if not over.any():
             return (self._loop.observe(), *outcome[:3], masked(step_info(outcome), ~over))
         where = _where(over)
@@ -195,9 +195,8 @@ class WorldVectorEnv(VectorEnv):
         if mask is None:
             return self.world.array(np.arange(self.num_envs))
         if not isinstance(mask, np.ndarray) or mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
-            raise ValueError(
-                f"options['reset_mask'] must be a bool array of shape ({self.num_envs},), got {' '.join(repr(mask).split())}"
-            )
+            told = " ".join(repr(mask).split())
+            raise ValueError(f"options['reset_mask'] must be a bool array of shape ({self.num_envs},), got {told}")
         if not mask.any():
             raise ValueError("options['reset_mask'] must select at least one slot")
         if self._loop.state is None:
@@ -208,7 +207,7 @@ class WorldVectorEnv(VectorEnv):
         space = self.single_action_space
         if isinstance(space, gym.spaces.Discrete) and not _is_integer(actions):
             raise ValueError(f"expected integer actions in {space}")
-        actions = self.world.array(actions, space.dtype.name)
+        actions = self.world.array(actions, str(space.dtype))
         if tuple(actions.shape) != (self.num_envs, *(space.shape or ())):
             raise ValueError(
                 f"expected actions of shape {(self.num_envs, *(space.shape or ()))}, got {tuple(actions.shape)}"

@@ -141,3 +141,8 @@ class Outcome(NamedTuple):
     truncated: Array
     feedback: Feedback
     supervision: Mapping[str, Array]
+
+    @property
+    def over(self) -> Array:
+        """(N,) bool: the episode ended, one way or the other."""
+        return self.terminated | self.truncated
