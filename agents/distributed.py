@@ -1,80 +1,178 @@
 """Decentralised training on Ray: replicas that step their own worlds and average their gradients.
 
-Ray Train starts the workers, connects them and restarts them after a failure; what a worker does is the same function
+Ray Train starts the workers, connects them and restarts them when one is lost; what a worker does is the same function
 that runs in process without Ray. It finds its place again by the run folder's newest checkpoint.
 """
 
 import os
-from collections.abc import Callable
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 MAX_FAILURES = 3  # restarts of the group before a run is given up
+_PATIENCE = 5.0  # seconds for a cluster to answer
+
+Work = Callable[[dict[str, Any]], None]
 
 
-def launch(
-    work: Callable[[dict[str, Any]], None], argument: dict[str, Any], workers: int, address: str | None, folder: Path
-) -> None:
+def launch(work: Work, argument: dict[str, Any], workers: int, address: str | None, folder: Path) -> None:
     """Run `work(argument)` on N workers of one torch process group; returns when all are done.
 
-    Without an address Ray is started on this machine, bound to the loopback interface, and stopped at the end.
+    When a worker is lost, all begin again. An exception in `work` would come again: it ends the run.
 
     Args:
         work: function of plain data, importable by the workers.
         argument: plain data.
         workers: N >= 1.
-        address: of a running cluster; every node must see `folder` under the same path.
+        address: of a running cluster, host:port or auto; every node must see `folder` under the same path. None starts
+            Ray on this machine, out of reach of other machines, and stops it at the end.
         folder: run folder; Ray's own records go into `folder/ray`.
 
     Raises:
-        RuntimeError: one line, when the workers failed more often than `MAX_FAILURES`, or the cluster can't be reached.
+        RuntimeError: one line, when `work` raised an exception, workers were lost more often than `MAX_FAILURES`, or
+            the cluster can't be reached.
     """
-    _prepare_environment()
-    import ray
-    import torch
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    records = folder.resolve() / "ray"
+    records.mkdir(exist_ok=True)
+    failure = records / "failure.txt"
+    failure.unlink(missing_ok=True)
+    with session(workers, address):
+        from ray.train import TrainingFailedError
 
-    cores = os.cpu_count() or 1
-    threads = {"OMP_NUM_THREADS": str(max(1, cores // workers)), **_passed_on()}
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "runtime_env": {"env_vars": threads}}
+        trainer = _trainer(partial(_replica, work, failure), argument, workers, address, records)
+        try:
+            ThreadPoolExecutor(1).submit(trainer.fit).result()  # in the main thread it would take over Ctrl-C
+        except TrainingFailedError as error:
+            if not failure.exists():
+                raise RuntimeError(f"training on Ray failed: {_cause(error)}") from error
+    if failure.exists():
+        what, *_ = failure.read_text().splitlines()
+        raise RuntimeError(f"a worker failed: {what}; more in {failure}")
+
+
+@contextmanager
+def session(workers: int, address: str | None) -> Iterator[None]:
+    """Ray while the block lasts; see `launch`.
+
+    Raises:
+        RuntimeError: one line, when the cluster can't be reached.
+    """
+    _prepare_environment(loopback=address is None or address.startswith(("127.0.0.1:", "localhost:")))
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        local = {"num_cpus": max(cores, workers), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-        options |= local
+        options |= {"address": "local", "num_cpus": max(_cores(), workers), "include_dashboard": False}
+    else:
+        _reach(address)
+        options |= {"address": address}
+    import ray
+
     try:
-        ray.init(address=address or "local", **options)
-    except ConnectionError as error:
-        raise RuntimeError(f"ray.address={address}: {' '.join(str(error).split())}") from None
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RuntimeError(f"ray.address={address}: {' '.join(str(error).split())}") from error
     try:
-        TorchTrainer(
-            work,
-            train_loop_config=argument,
-            torch_config=TorchConfig(backend="nccl" if torch.cuda.is_available() else "gloo"),
-            scaling_config=ScalingConfig(num_workers=workers, use_gpu=torch.cuda.is_available()),
-            run_config=RunConfig(
-                name="ray", storage_path=str(folder), failure_config=FailureConfig(max_failures=MAX_FAILURES)
-            ),
-        ).fit()
-    except ray.train.TrainingFailedError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise RuntimeError(f"training on Ray failed: {lines[-1].strip()}; records are in {folder / 'ray'}") from error
+        yield
     finally:
         ray.shutdown()
 
 
-def _prepare_environment() -> None:
+def _trainer(work: Work, argument: dict[str, Any], workers: int, address: str | None, records: Path) -> Any:
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from agents.rendezvous import FileConfig
+
+    present = ray.cluster_resources()
+    if present.get("CPU", 0) < workers:
+        raise RuntimeError(f"ray.workers={workers}: the cluster has {present.get('CPU', 0):g} CPUs, a worker needs one")
+    gpus = present.get("GPU", 0) >= workers
+    # Replicas also add up small tensors on the CPU. Where they share a GPU, gloo does it all: NCCL can't.
+    meeting = (FileConfig if address is None else TorchConfig)(backend="cpu:gloo,cuda:nccl" if gpus else "gloo")
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, int(present["CPU"]) // workers)))
+    return TorchTrainer(
+        work,
+        train_loop_config=argument,
+        torch_config=meeting,
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus),
+        run_config=RunConfig(
+            name=records.name,
+            storage_path=str(records.parent),
+            failure_config=FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=1),
+            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": threads, **_passed_on()}},
+        ),
+    )
+
+
+def _replica(work: Work, failure: Path, argument: dict[str, Any]) -> None:
+    """Do the work in a worker; an exception of its own is written down, and ends the run when Ray begins again."""
+    import torch
+
+    if failure.exists():
+        return
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    try:
+        work(argument)
+    except Exception as error:
+        if not _lost_others(error):
+            one_line = " ".join(f"{type(error).__name__}: {error}".split())
+            failure.write_text(f"{one_line}\n\n{''.join(traceback.format_exception(error))}")
+        raise
+
+
+def _lost_others(error: Exception) -> bool:
+    """Whether a worker failed only because it could not talk to another, which is lost or has failed itself."""
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(module.startswith("torch.distributed") for module in modules)
+
+
+def _cause(error: Exception) -> str:
+    """One line of what Ray tells about workers that were lost."""
+    causes = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None) or error]
+    return " ".join(str(causes[0]).split())
+
+
+def _reach(address: str) -> None:
+    """Make sure that something listens at a cluster's address: Ray itself would try for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        raise RuntimeError(f"ray.address: expected host:port or auto, got {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise RuntimeError(f"ray.address={address}: nothing answers there ({error})") from None
+
+
+def _prepare_environment(loopback: bool) -> None:
     """Settings that Ray reads when it is imported; what the user has set stays."""
-    for name, value in {
+    settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often the controller looks at its workers: 2 s by default
-        "RAY_TRAIN_ENABLE_CONSOLE_OUTPUT": "0",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths among the settings stay relative to where the run was started
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "GLOO_SOCKET_IFNAME": "lo",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    }.items():
+    }
+    if loopback:
+        # Without clusters Ray's address is 127.0.0.1, and an address given as that is not replaced by another.
+        settings["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        interface = "lo0" if sys.platform == "darwin" else "lo"
+        settings |= {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}
+    for name, value in settings.items():
         os.environ.setdefault(name, value)
 
 
 def _passed_on() -> dict[str, str]:
     """Environment variables that workers need to find a user's modules."""
-    return {name: os.environ[name] for name in ("PYTHONPATH", "PYTHONWARNINGS") if name in os.environ}
+    paths = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))} if paths else {}
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

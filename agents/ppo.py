@@ -19,12 +19,12 @@ from encoders.encoder import select
 class PPOConfig:
     """Hyperparameters."""
 
-    worlds: int = 128  # N, over all workers
-    horizon: int = 32  # T, steps of a rollout
-    epochs: int = 3  # passes over a rollout
-    minibatches: int = 4  # parts of a pass; each holds whole worlds
-    lr: float = 1e-3  # Adam's step size, falling linearly to 0 over the run
-    gamma: float = 0.97  # discount of J
+    worlds: int = 256  # N, over all workers
+    horizon: int = 16  # T, steps of a rollout
+    epochs: int = 1  # passes over a rollout
+    minibatches: int = 8  # parts of a pass; each holds whole worlds
+    lr: float = 2e-3  # Adam's step size, falling linearly to 0 over the run
+    gamma: float = 0.95  # discount of J
     lam: float = 0.95  # lambda of the advantages
     clip: float = 0.2  # largest change of a probability ratio that is still rewarded
     entropy: float = 0.01  # weight of the policy's entropy

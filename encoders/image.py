@@ -1,7 +1,7 @@
-"""Pixels to latents: a timm backbone by name, or the patch encoder `tile`; tokens of dimension D with their places.
+"""Pixels to latents: a timm backbone by name, or the patch encoder `tile`; a token of dimension D a place.
 
-`tile` is the default: the cheapest encoder that keeps a place for every 8 pixels. Any name that timm knows works as well,
-and is the choice for photographs.
+`tile` is the default: the cheapest encoder that keeps a place for every 8 pixels. Any name that timm knows works as
+well, and is the choice for photographs.
 """
 
 import contextlib
@@ -75,45 +75,26 @@ class ImageEncoder(nn.Module):
         self.patchwise = name == "tile"
         if self.patchwise:
             self.features: nn.Module = TileFeatures(dim)
-            height, width = -(-shape[0] // PATCH), -(-shape[1] // PATCH)
+            self.grid = (-(-shape[0] // PATCH), -(-shape[1] // PATCH))
         else:
             self.features = BackboneFeatures(name, shape, dim)
-            height, width = self.features.grid
-        self.grid = (height, width)
-        self.place = nn.Parameter(grid_positions(height, width, dim))
+            self.grid = self.features.grid
 
     def prepare(self, image: Tensor) -> Tensor | Distinct:
         """What of a batch of images is to be encoded: all pixels, or for `tile` the distinct patches."""
         return distinct_patches(image) if self.patchwise else image
 
     def forward(self, image: Tensor | Distinct) -> Tensor:
-        """Prepared images (B, H, W, C), uint8 in [0, 255] -> (B, P, D), a token for each of the P places."""
+        """Prepared images (B, H, W, C), uint8 in [0, 255] -> (B, P, D): what each of the P places shows, not where."""
         if isinstance(image, Distinct):
-            tokens = functional.embedding(image.which.flatten(1), self.features(image.items))
-        else:
-            tokens = self.features(image)
-        return in_working_precision(tokens + self.place)
+            return in_working_precision(functional.embedding(image.which.flatten(1), self.features(image.items)))
+        return in_working_precision(self.features(image))
 
 
 def in_working_precision(tokens: Tensor) -> Tensor:
     """Tokens cast once to autocast's type, rather than at each of the many products that read the tokens."""
     device = tokens.device.type
     return tokens.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else tokens
-
-
-def grid_positions(height: int, width: int, dim: int) -> Tensor:
-    """Sines and cosines of row and column: (height * width, dim), where learning the places starts from.
-
-    Frequencies run from half a turn over the grid upwards, so that near places are alike and no two are equal.
-    """
-    quarter = math.ceil(dim / 4)
-    waves = []
-    for length, axis in ((height, 0), (width, 1)):
-        turns = torch.linspace(0.5, max(0.5, length / 4), quarter) * math.tau
-        phase = torch.arange(length)[:, None] / length * turns  # (length, quarter)
-        wave = torch.cat([phase.sin(), phase.cos()], dim=1)  # (length, 2 * quarter)
-        waves.append(wave[:, None, :].expand(-1, width, -1) if axis == 0 else wave[None].expand(height, -1, -1))
-    return torch.cat(waves, dim=2).reshape(height * width, -1)[:, :dim].contiguous()
 
 
 def _make_backbone(name: str, shape: tuple[int, ...]) -> nn.Module:

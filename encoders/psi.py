@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from encoders.positions import grid_positions
 from unienv.modality import MODALITIES
 
 Partition = tuple[tuple[str, ...], ...]
@@ -45,8 +46,8 @@ def partition(form: str, modalities: Iterable[str]) -> Partition:
 class Stream(nn.Module):
     """Latent queries that read the tokens of some modalities by cross-attention: Perceiver (Jaegle et al. 2021).
 
-    Queries start from the mean latents of all modalities of the stream, and pixels are first modulated by them and mixed
-    with their neighbours: what to look for in one modality is known from the others at once.
+    Queries start from the mean latents of all modalities of the stream, and pixels are fused with those of the others
+    before they are read: what to look for in one modality is known from the others at once.
 
     Args:
         grids: (h, w) of the tokens of each modality of this stream; None for text, which has no neighbours to mix.
@@ -59,46 +60,52 @@ class Stream(nn.Module):
     def __init__(self, grids: Mapping[str, Grid], dim: int, num_queries: int, num_layers: int, num_heads: int) -> None:
         super().__init__()
         self.modalities = tuple(grids)
-        context = len(grids) * dim
-        self.mixing = nn.ModuleDict({name: Mixing(grid, dim, context) for name, grid in grids.items() if grid})
+        others = (len(grids) - 1) * dim
+        self.mixing = nn.ModuleDict({name: Mixing(grid, dim, others) for name, grid in grids.items() if grid})
         self.queries = nn.Parameter(torch.randn(num_queries, dim) * 0.5)
-        self.summary = nn.Linear(context, num_queries * dim)
+        self.summary = nn.Linear(len(grids) * dim, num_queries * dim)
         self.layers = nn.ModuleList(CrossAttention(dim, num_heads) for _ in range(num_layers))
 
     def forward(self, latents: Mapping[str, Tensor]) -> Tensor:
         """Latents (B, P_m, D) by modality -> (B, num_queries * D)."""
-        means = [latents[name].mean(dim=1, dtype=torch.float32) for name in self.modalities]
-        context = torch.cat([functional.layer_norm(mean, mean.shape[-1:]) for mean in means], dim=1)  # (B, M * D)
-        parts = [
-            self.mixing[name](latents[name], context) if name in self.mixing else latents[name]
-            for name in self.modalities
-        ]
-        state = self.summary(context).unflatten(1, self.queries.shape) + self.queries  # (B, Q, D)
+        means = {name: latents[name].mean(dim=1, dtype=torch.float32) for name in self.modalities}
+        means = {name: functional.layer_norm(mean, mean.shape[-1:]) for name, mean in means.items()}
+        parts = []
+        for name in self.modalities:
+            others = [mean for other, mean in means.items() if other != name]
+            context = torch.cat(others, dim=1) if others else means[name][:, :0]
+            parts.append(self.mixing[name](latents[name], context) if name in self.mixing else latents[name])
+        state = self.summary(torch.cat(list(means.values()), dim=1)).unflatten(1, self.queries.shape) + self.queries
         for layer in self.layers:
             state = layer(state, parts)
         return state.flatten(1)
 
 
 class Mixing(nn.Module):
-    """Tokens of a grid, scaled and shifted by a context (FiLM, Perez et al. 2018), then mixed with their neighbours.
+    """Tokens of a grid: fused with the other modalities (FiLM, Perez et al. 2018), mixed with neighbours, placed.
 
-    Without it, what stands next to what in which light of the text is a three-way interaction that attention to places
-    finds only after millions of samples.
+    The order matters. What a place shows meets the text before it meets its neighbours and before its position is
+    added; the other way round agents took several times as many samples to tell objects apart by text.
     """
 
     def __init__(self, grid: tuple[int, int], dim: int, context: int) -> None:
         super().__init__()
         self.grid = grid
-        self.modulate = nn.Linear(context, 2 * dim)
+        self.modulate = nn.Linear(context, 2 * dim) if context else None
+        self.fuse = nn.Linear(dim, dim)
         self.neighbours = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         self.project = nn.Linear(dim, dim)
+        self.place = nn.Parameter(grid_positions(*grid, dim))
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
-        """Tokens (B, h * w, D) and context (B, C) -> (B, h * w, D)."""
-        scale, shift = self.modulate(context)[:, None].to(tokens.dtype).chunk(2, dim=2)
-        lit = torch.addcmul(tokens + shift, tokens, scale)
-        mixed = self.neighbours(lit.transpose(1, 2).unflatten(2, self.grid)).flatten(2).transpose(1, 2)
-        return tokens + self.project(functional.gelu(mixed))
+        """Tokens (B, h * w, D) and context (B, C) of the other modalities, C may be 0 -> (B, h * w, D)."""
+        seen = tokens
+        if self.modulate is not None:
+            scale, shift = self.modulate(context)[:, None].to(tokens.dtype).chunk(2, dim=2)
+            seen = torch.addcmul(tokens + shift, tokens, scale)
+        fused = tokens + self.fuse(functional.gelu(seen))
+        mixed = self.neighbours(fused.transpose(1, 2).unflatten(2, self.grid)).flatten(2).transpose(1, 2)
+        return fused + self.project(functional.gelu(mixed)) + self.place.to(fused.dtype)
 
 
 class CrossAttention(nn.Module):

@@ -1,5 +1,7 @@
 """Progress of a run, read from its metrics as they are written: the same for training in process and on Ray."""
 
+import json
+import os
 import threading
 from collections import deque
 from pathlib import Path
@@ -26,8 +28,7 @@ class Progress:
     """
 
     def __init__(self, folder: Path, config: RunConfig, console: Console) -> None:
-        self._path = folder / METRICS
-        self._reader = MetricsReader(self._path)
+        self._reader = MetricsReader(folder / METRICS)
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -38,6 +39,7 @@ class Progress:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self._task = self._bar.add_task(str(config.env["id"]), total=config.steps, told="starting")
         self._ended = threading.Event()
@@ -59,30 +61,31 @@ class Progress:
         recent: deque[dict[str, Any]] = deque(maxlen=200)
         while not self._ended.wait(_INTERVAL):
             for record in self._reader.new():
+                if recent and record["steps"] <= recent[-1]["steps"]:
+                    recent.clear()  # work was lost and is done again
                 recent.append(record)
             if recent:
                 self._bar.update(self._task, completed=recent[-1]["steps"], told=_tell(recent))
 
 
 class MetricsReader:
-    """Records appended to a metrics file since the last look."""
+    """Records appended to a metrics file since the last look; all of them again when the file was cut back."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._offset = path, path.stat().st_size if path.exists() else 0
+        self._path, self._offset, self._file_number = path, 0, -1
 
     def new(self) -> list[dict[str, Any]]:
         """Whole lines only; what is half written waits for the next look."""
-        import json
-
         if not self._path.exists():
             return []
-        with self._path.open() as file:
-            if self._path.stat().st_size < self._offset:  # the file was cut back to a checkpoint
-                self._offset = 0
+        with self._path.open("rb") as file:
+            number = os.fstat(file.fileno()).st_ino
+            if number != self._file_number:  # a recorder puts a new file in place when it cuts back to a checkpoint
+                self._file_number, self._offset = number, 0
             file.seek(self._offset)
             text = file.read()
-        whole = text[: text.rfind("\n") + 1]
-        self._offset += len(whole.encode())
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
         return [json.loads(line) for line in whole.splitlines()]
 
 

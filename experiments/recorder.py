@@ -23,7 +23,7 @@ class Recorder:
         write_aside(folder / METRICS, "".join(json.dumps(record) + "\n" for record in kept))
         self.seconds = kept[-1]["seconds"] if kept else 0.0
         self._file = (folder / METRICS).open("a")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=steps or None)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=steps + 1)
 
     def write(self, record: dict[str, Any]) -> None:
         """One update; its line is on disk when this returns."""
@@ -43,7 +43,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The records of a run folder; a line cut short by a crash ends them."""
     path = folder / METRICS
     records = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:

@@ -1,9 +1,8 @@
 """Training in one replica: the same function in process and on each Ray worker."""
 
-import json
-import os
 import time
 from collections import deque
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,23 @@ from unienv.adapt import make_vector
 from unienv.registry import world_id, world_ids
 
 STOP = "stop"  # a file of this name in the run folder asks all replicas to save and end
-_SAVE_EVERY = 60.0  # seconds
+SAVE_EVERY = 60.0  # seconds
 _WINDOW = 1000  # episodes over which `until` is judged
 
 
 def train_replica(argument: dict[str, Any]) -> None:
     """Entry point of a worker: `argument` holds the configuration and the folder as plain data."""
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    train(build(argument["config"]), Path(argument["folder"]))
+    train(build(argument["config"]), Path(argument["folder"]), argument["save_every"])
 
 
-def train(config: RunConfig, folder: Path) -> None:
-    """Train until `config.steps`, `config.until` or a request to stop; continue from the folder's newest checkpoint."""
+def train(config: RunConfig, folder: Path, save_every: float = SAVE_EVERY) -> None:
+    """Train until `config.steps`, `config.until` or a request to stop; continue from the folder's newest checkpoint.
+
+    Args:
+        config: of the run.
+        folder: run folder.
+        save_every: seconds between checkpoints.
+    """
     learner = make_learner(config)
     learner.load(folder)
     recorder = Recorder(folder, learner.steps) if rank() == 0 else None
@@ -44,7 +48,7 @@ def train(config: RunConfig, folder: Path) -> None:
         speed = (learner.steps - steps) / (now - began_update)
         if recorder:
             recorder.write({**metrics, "seconds": before + now - began, "steps_per_second": speed})
-        due = time.monotonic() - saved > _SAVE_EVERY
+        due = time.monotonic() - saved > save_every
         stop, save = _agree(rank() == 0 and (folder / STOP).exists(), rank() == 0 and due)
         if stop or _reached(recent, metrics, config.until):
             break
@@ -91,11 +95,9 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def as_argument(config: RunConfig, folder: Path) -> dict[str, Any]:
+def as_argument(config: RunConfig, folder: Path, save_every: float = SAVE_EVERY) -> dict[str, Any]:
     """What `train_replica` takes."""
-    from dataclasses import asdict
-
-    return json.loads(json.dumps({"config": asdict(config), "folder": str(folder.resolve())}))
+    return {"config": asdict(config), "folder": str(folder.resolve()), "save_every": save_every}
 
 
 def _agree(stop: bool, save: bool) -> tuple[bool, bool]:
