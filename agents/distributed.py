@@ -63,7 +63,7 @@ def session(workers: int, address: str | None) -> Iterator[None]:
     Raises:
         RuntimeError: one line, when the cluster can't be reached.
     """
-    _prepare_environment(loopback=address is None or address.startswith(("127.0.0.1:", "localhost:")))
+    _prepare_environment(alone=address is None)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         options |= {"address": "local", "num_cpus": max(_cores(), workers), "include_dashboard": False}
@@ -75,7 +75,8 @@ def session(workers: int, address: str | None) -> Iterator[None]:
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise RuntimeError(f"ray.address={address}: {' '.join(str(error).split())}") from error
+        hint = "" if address is None else "; a cluster with tokens needs RAY_AUTH_MODE=token"
+        raise RuntimeError(f"ray.address={address}: {' '.join(str(error).split())}{hint}") from error
     try:
         yield
     finally:
@@ -151,17 +152,17 @@ def _reach(address: str) -> None:
         raise RuntimeError(f"ray.address={address}: nothing answers there ({error})") from None
 
 
-def _prepare_environment(loopback: bool) -> None:
+def _prepare_environment(alone: bool) -> None:
     """Settings that Ray reads when it is imported; what the user has set stays."""
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often the controller looks at its workers: 2 s by default
         "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths among the settings stay relative to where the run was started
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # workers that reserve no GPU may still see one
+        # Whatever its name says: Ray then listens at 127.0.0.1, and takes a cluster's address of that kind at its word.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }
-    if loopback:
-        # Without clusters Ray's address is 127.0.0.1, and an address given as that is not replaced by another.
-        settings["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    if alone:
         interface = "lo0" if sys.platform == "darwin" else "lo"
         settings |= {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}
     for name, value in settings.items():

@@ -21,6 +21,7 @@ from unienv.modality import MODALITIES
 
 Partition = tuple[tuple[str, ...], ...]
 Grid = tuple[int, int] | None
+_GAIN = 2.5
 FORMS = ("joint", "late", *MODALITIES)
 
 
@@ -96,6 +97,10 @@ class Mixing(nn.Module):
         self.neighbours = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         self.project = nn.Linear(dim, dim)
         self.place = nn.Parameter(grid_positions(*grid, dim))
+        with torch.no_grad():  # torch's default for a layer amid others; here the product must not drown in its factors
+            for layer in (self.modulate, self.fuse, self.neighbours):
+                if layer is not None:
+                    layer.weight.mul_(_GAIN)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
         """Tokens (B, h * w, D) and context (B, C) of the other modalities, C may be 0 -> (B, h * w, D)."""

@@ -59,6 +59,9 @@ def watch(config: RunConfig, learner: Learner, path: Path) -> None:
             break
         rows += _episode(envs, learner.policy(1, seed=episode), episode, _UNSEEN + config.seed + episode)
     columns = {key: np.stack([np.asarray(row[key]) for row in rows]) for key in rows[0]}
+    names = getattr(getattr(envs, "world", None), "action_names", ())
+    if names:
+        columns["action_names"] = np.array(names)
     aside = path.with_name(path.name + ".part")
     with aside.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **columns)

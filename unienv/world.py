@@ -33,13 +33,14 @@ State = Any  # a NamedTuple of arrays, each world its own
 class World(abc.ABC):
     """A family of environments, N of which are stepped as one.
 
-    A subclass sets the four attributes below in its constructor, builds its constant arrays with `self.array`, and
+    A subclass sets the attributes below in its constructor, builds its constant arrays with `self.array`, and
     implements the abstract methods with `self.xp` so that the same source runs on numpy and on torch.
 
     Attributes:
         observation_space: Dict of modalities, see `unienv.modality`.
         action_space: space of one action.
         vocabulary: words of the text modality.
+        action_names: what the actions are called, for people; may be left empty.
         horizon: steps after which an episode is truncated; None when every episode ends by itself.
 
     Args:
@@ -51,6 +52,7 @@ class World(abc.ABC):
     observation_space: spaces.Dict
     action_space: spaces.Space
     vocabulary: Vocabulary
+    action_names: tuple[str, ...] = ()
     horizon: int | None = None
 
     def __init__(self, signal: str = "reward", backend: str = "numpy", device: str | None = None) -> None:

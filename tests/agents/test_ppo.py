@@ -85,6 +85,20 @@ def test_what_is_told_of_a_first_step_is_exact():
     assert told["policy_loss"] == pytest.approx(0.0, abs=1e-5)  # advantages have mean zero
 
 
+@pytest.mark.parametrize("memory", ["none", "gru"])
+def test_the_policy_that_acted_is_at_no_distance_from_itself(memory):
+    """In the middle of episodes too, where memory is carried from one rollout into the next."""
+    envs = make_vector("goto", 8, size=4, horizon=9)
+    torch.manual_seed(0)
+    network = make_network(envs.single_observation_space, envs.single_action_space, small(memory=memory))
+    torch.nn.init.normal_(network.heads[0].policy.weight, std=3.0)
+    collector = Collector(envs, network, torch.Generator().manual_seed(0), 0)
+    for _ in range(2):
+        rollout, _ = collector.collect(5)
+    told = run(network, rollout)
+    assert abs(told["kl"]) < 1e-6 and told["clipped"] == 0.0
+
+
 @pytest.mark.parametrize("weight, sign", [(1.0, 1), (0.0, 0)])
 def test_entropy_is_ascended(weight, sign):
     network, rollout = begin()

@@ -14,6 +14,7 @@ from unienv.modality import pixel_space, text_space
 
 STAIRS = "tests.agents.tiny:TestStairs-v0"
 CPU = torch.device("cpu")
+torch.set_num_threads(1)  # tensors are so small that threads cost more than they bring
 
 
 class Stairs(gym.Env):

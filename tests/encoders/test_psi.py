@@ -128,11 +128,25 @@ def test_the_rest_of_the_batch_does_not_count(form):
     torch.testing.assert_close(whole[2:3], alone)
 
 
+@pytest.mark.parametrize("form", ["joint", "image"])
+def test_where_a_token_stands_counts(form):
+    """One token among equal ones, at two places that are both away from the edges."""
+    inputs = {name: value[:, :1].expand_as(value).clone() for name, value in latents(batch=1).items()}
+    psi = Psi(partition(form, inputs), {"text": None, "image": (7, 7)}, DIM, 3, 2, num_heads=2)
+    blank = inputs["image"][:, :1].expand(1, 49, DIM)
+    states = []
+    for place in (2 * 7 + 2, 4 * 7 + 4):
+        image = blank.clone()
+        image[:, place] += 1.0
+        states.append(psi({**inputs, "image": image})[0])
+    assert (states[0] - states[1]).abs().max() > 1e-4
+
+
 def test_neighbours_mix_in_the_light_of_the_other_modality():
     """What the text says changes how a place is seen: the effect of a pixel's token is not the same under two texts."""
     psi, one, two = make("joint"), latents(seed=1), latents(seed=2)
     mixing = psi.streams[0].mixing["image"]
-    contexts = [torch.cat([t["text"].mean(dim=1), one["image"].mean(dim=1)], dim=1) for t in (one, two)]
+    contexts = [t["text"].mean(dim=1) for t in (one, two)]
     seen = [mixing(one["image"], context) for context in contexts]
     assert (seen[0] - seen[1]).abs().mean() > 1e-2
     moved = one["image"].clone()

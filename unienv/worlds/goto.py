@@ -42,6 +42,8 @@ class Goto(World):
         signal: rule G. backend, device: see `World`.
     """
 
+    action_names = ("wait", "up", "down", "left", "right")
+
     def __init__(
         self,
         size: int = 8,

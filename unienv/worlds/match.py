@@ -64,6 +64,8 @@ class Match(World):
         signal: rule G. backend, device: see `World`.
     """
 
+    action_names = ("no", "yes")
+
     def __init__(
         self,
         kind: str = "joint",
