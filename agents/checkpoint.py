@@ -63,8 +63,7 @@ def restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, tens
 
 def newest(folder: Path) -> Path | None:
     """The newest complete checkpoint of a run folder; None when there is none."""
-    complete = sorted(path for path in (folder / "checkpoints").glob("[0-9]*") if path.name.isdigit())
-    return complete[-1] if complete else None
+    return next(reversed(_complete_ones(folder / "checkpoints")), None)
 
 
 def begin(folder: Path, steps: int) -> Path:
@@ -80,6 +79,11 @@ def complete(aside: Path) -> Path:
     if final.exists():
         shutil.rmtree(final)
     os.replace(aside, final)
-    for old in sorted(path for path in final.parent.iterdir() if path.name.isdigit())[:-KEPT]:
+    for old in _complete_ones(final.parent)[:-KEPT]:
         shutil.rmtree(old)
     return final
+
+
+def _complete_ones(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first; what is being written is called `.part`."""
+    return sorted((path for path in folder.glob("[0-9]*") if path.name.isdigit()), key=lambda path: int(path.name))

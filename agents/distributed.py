@@ -134,9 +134,11 @@ def _lost_others(error: Exception) -> bool:
 
 
 def _cause(error: Exception) -> str:
-    """One line of what Ray tells about workers that were lost."""
-    causes = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None) or error]
-    return " ".join(str(causes[0]).split())
+    """One line of why Ray gave up."""
+    controller = getattr(error, "controller_failure", None)
+    if controller is None:
+        return f"workers were lost {MAX_FAILURES + 1} times: killed, perhaps for want of memory"
+    return " ".join(str(controller).split())
 
 
 def _reach(address: str) -> None:
@@ -156,6 +158,7 @@ def _prepare_environment(alone: bool) -> None:
     """Settings that Ray reads when it is imported; what the user has set stays."""
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # it would print a paragraph for every worker that is lost and replaced
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often the controller looks at its workers: 2 s by default
         "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths among the settings stay relative to where the run was started
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # workers that reserve no GPU may still see one

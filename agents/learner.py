@@ -112,6 +112,8 @@ class Learner:
         except RuntimeError as error:
             raise ValueError(f"{source} holds another network: {' '.join(str(error).split())}") from None
         checkpoint.restore_optimiser(self.network, self.optimiser, shared)
+        if "steps" not in shared:
+            raise ValueError(f"{source / 'agent.safetensors'} is no checkpoint: it has no count of steps")
         self.steps = int(shared["steps"])
         own = source / f"worlds-{rank()}.safetensors"
         if own.exists():  # not for a replica that joined since
@@ -130,6 +132,8 @@ class Learner:
     def _restore_own(self, tensors: dict[str, Tensor]) -> None:
         self.actions.set_state(tensors.pop("actions"))
         self.minibatches.set_state(tensors.pop("minibatches"))
+        if len(tensors["carry"]) != self.envs.num_envs:  # saved among another number of workers
+            tensors = {}
         self.collector.restore(tensors, restart_seed=self.seed * _SLOTS + rank() * self.ppo.worlds + self.steps)
 
 

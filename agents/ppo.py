@@ -29,8 +29,8 @@ class PPOConfig:
     clip: float = 0.2  # largest change of a probability ratio that is still rewarded
     entropy: float = 0.01  # weight of the policy's entropy
     value: float = 0.5  # weight of the value loss
-    feedback: float = 1.0  # weight of predicting the feedback of the action taken, Eq. (9)
-    max_grad_norm: float = 0.5  # gradients are scaled down to this norm
+    feedback: float = 8.0  # weight of predicting the feedback of the action taken, Eq. (9)
+    max_grad_norm: float = 2.0  # gradients are scaled down to this norm
 
 
 def improve(

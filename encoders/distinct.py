@@ -57,8 +57,9 @@ def distinct_patches(image: Tensor) -> Distinct:
         image = functional.pad(image, (0, 0, 0, -width % PATCH, 0, -height % PATCH))
     words = image.contiguous().unflatten(2, (-1, PATCH)).flatten(3).view(torch.int64)  # (B, H, w, 3)
     words = words.unflatten(1, (-1, PATCH))  # (B, h, 8, w, 3)
-    folded = (words ^ (words >> 32)) * _salts(words.device)  # every bit of a word reaches the product's upper half
-    hashes = mix((folded ^ (folded >> 29)).sum(dim=(2, 4)))  # (B, h, w)
+    # Shifts fill with the sign, so what they bring in is masked: or else a word and its complement would hash alike.
+    folded = (words ^ ((words >> 32) & 0xFFFFFFFF)) * _salts(words.device)
+    hashes = mix((folded ^ ((folded >> 29) & 0x7FFFFFFFF)).sum(dim=(2, 4)))  # (B, h, w)
     _, which = torch.unique(hashes, return_inverse=True)
     first = _first(which)
     patches = words.transpose(2, 3)  # (B, h, w, 8, 3), a view

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from encoders.distinct import Distinct
 from encoders.image import ImageEncoder
 
 
@@ -25,10 +26,19 @@ class VideoEncoder(nn.Module):
             dim, num_heads, 2 * dim, dropout=0.0, batch_first=True, norm_first=True
         )
 
-    def forward(self, video: Tensor) -> Tensor:
-        """(B, F, H, W, C) uint8 -> (B, P, D)."""
-        batch, frames = video.shape[:2]
-        frames_of = self.frame.prepare(video.flatten(0, 1))
-        tokens = self.frame(frames_of).unflatten(0, (batch, frames))  # (B, F, P, D)
+    def prepare(self, video: Tensor) -> Tensor | Distinct:
+        """What of a batch of videos is to be encoded, see `ImageEncoder.prepare`."""
+        frames = self.frame.prepare(video.flatten(0, 1))
+        if not isinstance(frames, Distinct):
+            return video
+        return Distinct(frames.items, frames.which.unflatten(0, video.shape[:2]))
+
+    def forward(self, video: Tensor | Distinct) -> Tensor:
+        """Prepared (B, F, H, W, C) uint8 -> (B, P, D)."""
+        if isinstance(video, Distinct):
+            shape, frames = video.which.shape[:2], Distinct(video.items, video.which.flatten(0, 1))
+        else:
+            shape, frames = video.shape[:2], video.flatten(0, 1)
+        tokens = self.frame(frames).unflatten(0, shape)  # (B, F, P, D)
         paths = tokens.transpose(1, 2).flatten(0, 1) + self.time  # (B * P, F, D)
-        return self.temporal(paths)[:, -1].unflatten(0, (batch, -1))
+        return self.temporal(paths)[:, -1].unflatten(0, (shape[0], -1))

@@ -4,7 +4,7 @@ env=goto env.size=8 agent.psi=late ppo.lr=3e-4 ray.workers=2 seed=3
 """
 
 import difflib
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any, cast, get_args, get_type_hints
@@ -48,18 +48,24 @@ class RunConfig:
     json: bool = False  # whether the last line of output is one JSON object
 
 
+# Settings taken as they are written: a folder called 007 is no number.
+_TEXTS = ("env", "runs", "resume", "device", "ray.address", "agent.psi", "agent.image", "agent.memory")
+
+
 def parse(arguments: list[str]) -> RunConfig:
     """Arguments to a configuration.
 
     Raises:
         ConfigError: one line, for an argument that is no `key=value`, an unknown key or a value of the wrong type.
     """
-    values: dict[str, Any] = {}
-    for argument in arguments:
-        key, equals, text = argument.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"expected key=value, got {argument!r}; for example env=goto or seed=1")
-        _put(values, "env.id" if key == "env" else key, _read(text))
+    return build(_read_arguments(arguments))
+
+
+def override(config: RunConfig, arguments: list[str]) -> RunConfig:
+    """A configuration changed by arguments, checked as a whole."""
+    values = asdict(config)
+    for key, value in _read_arguments(arguments).items():
+        values[key] = {**values[key], **value} if isinstance(value, dict) else value
     return build(values)
 
 
@@ -83,7 +89,7 @@ def load(folder: Path) -> RunConfig:
     try:
         values = yaml.safe_load(path.read_text())
         values.pop("study", None)
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read: {' '.join(str(error).split())}") from None
     return build(values)
 
@@ -91,6 +97,16 @@ def load(folder: Path) -> RunConfig:
 def to_yaml(config: RunConfig) -> str:
     """The configuration as `load` reads it."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def _read_arguments(arguments: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"expected key=value, got {argument!r}; for example env=goto or seed=1")
+        _put(values, "env.id" if key == "env" else key, text if key in _TEXTS else _read(text))
+    return values
 
 
 def _typed(kind: type, values: dict[str, Any]) -> Any:
@@ -135,7 +151,7 @@ def _check_environment(env: dict[str, Any]) -> dict[str, Any]:
             continue
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{name} has no setting 'env.{key}'; did you mean 'env.{near}'?")
+            raise ConfigError(f"{name} has no setting {'env.' + key!r}; did you mean 'env.{near}'?")
         _check_type(f"env.{key}", value, hints.get(key, object))
     return env
 
@@ -153,7 +169,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "steps": (1, 1e15), "episodes": (2, 1e9), "seed": (0, 2**31 - 1), "ray.workers": (0, 4096), "until": (0.0, 1.0),
     "ppo.worlds": (1, 1 << 20), "ppo.horizon": (1, 1 << 16), "ppo.epochs": (1, 1000), "ppo.minibatches": (1, 1 << 20),
     "ppo.lr": (0.0, 10.0), "ppo.gamma": (0.0, 1.0), "ppo.lam": (0.0, 1.0), "ppo.clip": (1e-6, 10.0),
-    "ppo.entropy": (0.0, 1e3), "ppo.value": (0.0, 1e3), "ppo.max_grad_norm": (1e-9, 1e9),
+    "ppo.entropy": (0.0, 1e3), "ppo.feedback": (0.0, 1e3), "ppo.value": (0.0, 1e3), "ppo.max_grad_norm": (1e-9, 1e9),
     "agent.dim": (4, 4096), "agent.queries": (1, 256), "agent.layers": (1, 64), "agent.heads": (1, 64),
     "agent.hidden": (4, 1 << 14),
 }  # fmt: skip
@@ -182,7 +198,7 @@ def _read(text: str) -> Any:
     """A value as YAML reads it; 3e-4 and 5e6 are numbers too, and whole ones are integers."""
     try:
         value = yaml.safe_load(text) if text else None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError):  # yaml lets some of its own pass
         return text
     if isinstance(value, str):
         try:

@@ -23,7 +23,7 @@ from unienv.render import picture
 
 _WORLDS = 64  # slots of an evaluation
 _FRAMES, _EPISODES = 200, 8  # at most, to watch
-_UNSEEN = 1 << 30  # seeds of evaluation lie above it, those of training below
+_UNSEEN = 1 << 52  # seeds of evaluation lie above it, those of training below
 
 
 def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:

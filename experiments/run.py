@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
-from experiments.config import ConfigError, RunConfig, load, parse, to_yaml
+from experiments.config import ConfigError, RunConfig, load, override, parse, to_yaml
 from experiments.recorder import read_metrics, write_aside
 
 console = Console(stderr=True, highlight=False)
@@ -31,13 +32,13 @@ def main(arguments: list[str]) -> int:
     try:
         config, folder = prepare(arguments)
     except (ConfigError, ValueError) as error:
-        console.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         return 2
     try:
         stopped = run_training(config, folder)
         summary = conclude(config, folder, stopped)
     except (RuntimeError, ValueError) as error:
-        console.print(f"[red]error:[/red] {' '.join(str(error).split())}", soft_wrap=True)
+        console.print(f"[red]error:[/red] {escape(' '.join(str(error).split()))}", soft_wrap=True)
         return 1
     if config.json:
         print(json.dumps(summary))
@@ -46,11 +47,12 @@ def main(arguments: list[str]) -> int:
 
 def prepare(arguments: list[str]) -> tuple[RunConfig, Path]:
     """A checked configuration and its run folder; worlds and network are built once, so that mistakes show here."""
-    config = parse(arguments)
-    if config.resume is not None:
-        folder = Path(config.resume)
+    resume = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
+    if resume:
+        folder = Path(resume[-1])
         config = _resumed(load(folder), arguments)
     else:
+        config = parse(arguments)
         folder = _new_folder(config)
     from experiments.train import make_learner
 
@@ -112,15 +114,7 @@ def _resumed(config: RunConfig, arguments: list[str]) -> RunConfig:
         key = argument.partition("=")[0]
         if key not in free:
             raise ConfigError(f"{key!r} can't change on resuming; only {', '.join(free)} can")
-    changed = parse(arguments)
-    for key in ("steps", "until", "episodes", "json", "device"):
-        if any(argument.startswith(f"{key}=") for argument in arguments):
-            setattr(config, key, getattr(changed, key))
-    for key in ("workers", "address"):
-        if any(argument.startswith(f"ray.{key}=") for argument in arguments):
-            setattr(config.ray, key, getattr(changed.ray, key))
-    config.resume = changed.resume
-    return config
+    return override(config, arguments)
 
 
 def _new_folder(config: RunConfig) -> Path:

@@ -2,7 +2,7 @@ import math
 from dataclasses import fields
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from experiments.config import ConfigError, RunConfig, build, load, parse, to_yaml
@@ -209,6 +209,7 @@ ARGUMENTS = st.one_of(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(ARGUMENTS, max_size=3))
+@example(["env.a\nb=1"])
 def test_any_arguments_are_a_configuration_or_a_mistake(arguments):
     try:
         config = parse(arguments)

@@ -80,9 +80,10 @@ def test_what_is_watched_is_whole_episodes(tmp_path, env):
     config, learner = make(env, *(["env.size=4", "env.horizon=6"] if env == "env=goto" else []))
     watch(config, learner, tmp_path / "episodes.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["episodes.npz"]
-    rows = np.load(tmp_path / "episodes.npz")
+    rows = dict(np.load(tmp_path / "episodes.npz"))
+    assert len(rows.pop("action_names", [0] * rows["probabilities"].shape[1])) == rows["probabilities"].shape[1]
     ends = rows["action"] == -1
-    assert len({len(rows[key]) for key in rows.files}) == 1
+    assert len({len(rows[key]) for key in rows}) == 1
     assert rows["episode"].tolist() == np.concatenate([[0], np.cumsum(ends)[:-1]]).tolist()
     assert ends.sum() == rows["episode"].max() + 1 == 8
     assert np.allclose(rows["probabilities"].sum(axis=1), ~ends)
