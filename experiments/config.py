@@ -39,7 +39,7 @@ class RunConfig:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     ray: RayConfig = field(default_factory=RayConfig)
     seed: int = 0
-    steps: int = 300_000  # env steps to train for, over all workers
+    steps: int = 200_000  # env steps to train for, over all workers
     until: float | None = None  # stop earlier, once this share of the last 1000 episodes succeeded
     episodes: int = 1000  # of the evaluation at the end
     device: str = "auto"  # auto, cpu, cuda or cuda:0 and so on
@@ -88,9 +88,10 @@ def load(folder: Path) -> RunConfig:
         raise ConfigError(f"{folder} is no run folder: it has no config.yaml")
     try:
         values = yaml.safe_load(path.read_text())
-        values.pop("study", None)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict) or not isinstance(values.get("env", {}), dict):
+        raise ConfigError(f"{path} holds no settings of a run")
     return build(values)
 
 
