@@ -74,12 +74,12 @@ def begin(folder: Path, steps: int) -> Path:
 
 
 def complete(aside: Path) -> Path:
-    """Make a checkpoint of what has been written, and remove all but the newest."""
+    """Make a checkpoint of what has been written, and remove all but the newest and what was never completed."""
     final = aside.with_suffix("")
     if final.exists():
         shutil.rmtree(final)
     os.replace(aside, final)
-    for old in _complete_ones(final.parent)[:-KEPT]:
+    for old in [*_complete_ones(final.parent)[:-KEPT], *final.parent.glob("*.part")]:
         shutil.rmtree(old)
     return final
 

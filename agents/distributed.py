@@ -156,6 +156,9 @@ def _reach(address: str) -> None:
 
 def _prepare_environment(alone: bool) -> None:
     """Settings that Ray reads when it is imported; what the user has set stays."""
+    loopback = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    if alone and "ray" in sys.modules and loopback not in os.environ:
+        raise RuntimeError("ray was imported before agents.distributed could keep it to this machine")
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # it would print a paragraph for every worker that is lost and replaced
@@ -163,11 +166,13 @@ def _prepare_environment(alone: bool) -> None:
         "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths among the settings stay relative to where the run was started
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # workers that reserve no GPU may still see one
         # Whatever its name says: Ray then listens at 127.0.0.1, and takes a cluster's address of that kind at its word.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        loopback: "0",
     }
     if alone:
         interface = "lo0" if sys.platform == "darwin" else "lo"
         settings |= {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}
+        # There is no dashboard to ask: Ray would look for one for half a minute, and end no earlier.
+        settings["RAY_API_SERVER_ADDRESS"] = "http://127.0.0.1:1"
     for name, value in settings.items():
         os.environ.setdefault(name, value)
 

@@ -130,9 +130,9 @@ def _ours(seed: int, success: float) -> dict[str, Any]:
 
 def _peer(seed: int, success: float) -> dict[str, Any]:
     """Stable-Baselines3's PPO with its MultiInputPolicy: 16 worlds, 128 steps, otherwise its defaults."""
-    from stable_baselines3 import PPO
-    from stable_baselines3.common.callbacks import BaseCallback
-    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3 import PPO  # pyright: ignore[reportMissingImports]
+    from stable_baselines3.common.callbacks import BaseCallback  # pyright: ignore[reportMissingImports]
+    from stable_baselines3.common.env_util import make_vec_env  # pyright: ignore[reportMissingImports]
 
     wins: list[bool] = []
 

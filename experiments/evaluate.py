@@ -4,10 +4,10 @@ import os
 import platform
 from dataclasses import asdict
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 
@@ -17,6 +17,7 @@ from agents.policies import OraclePolicy, RandomPolicy
 from agents.precision import has_bfloat16
 from experiments.config import RunConfig
 from experiments.train import choose_device
+from unienv import __version__
 from unienv.adapt import make_vector
 from unienv.backend import to_numpy
 from unienv.render import picture
@@ -98,13 +99,12 @@ def _row(observation: dict[str, Any], vocabulary: Any, episode: int) -> dict[str
 
 def versions() -> dict[str, str]:
     """Versions of what numbers depend on."""
-    import ray
-    import timm
-
-    import unienv
-
-    modules = {"unienv": unienv, "torch": torch, "numpy": np, "gymnasium": gym, "timm": timm, "ray": ray}
-    return {"python": platform.python_version(), **{name: module.__version__ for name, module in modules.items()}}
+    packages = ("torch", "numpy", "gymnasium", "timm", "ray")
+    return {
+        "unienv": __version__,
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in packages},
+    }
 
 
 def hardware(device: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ def main(arguments: list[str]) -> int:
         summary = conclude(config, folder, stopped)
     except (RuntimeError, ValueError) as error:
         console.print(f"[red]error:[/red] {escape(' '.join(str(error).split()))}", soft_wrap=True)
+        return 1
+    except Exception as error:  # an environment of the user's own may raise anything
+        write_aside(folder / "failure.txt", traceback.format_exc())
+        told = f"{type(error).__name__}: {' '.join(str(error).split())}; the traceback is in {folder / 'failure.txt'}"
+        console.print(f"[red]error:[/red] {escape(told)}", soft_wrap=True)
         return 1
     if config.json:
         print(json.dumps(summary))
@@ -151,10 +157,9 @@ def _tell(summary: dict[str, Any], folder: Path) -> None:
         title=f"{summary['env']}: {summary['steps']:,} steps in {summary['seconds']:.1f} s", title_justify="left"
     )
     for heading in ("", "success", "95 %", f"J (gamma {summary['gamma']:g})", "95 %", "length"):
-        table.add_column(heading, justify="left" if not heading else "right")
+        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
     for name, row in {"agent": summary, **summary["anchors"]}.items():
-        intervals = (f"{row[key + '_low']:.3f} to {row[key + '_high']:.3f}" for key in ("success", "J"))
-        first, second = intervals
+        first, second = (f"{row[key + '_low']:.3f} {row[key + '_high']:.3f}" for key in ("success", "J"))
         table.add_row(name, f"{row['success']:.3f}", first, f"{row['J']:.3f}", second, f"{row['length']:.1f}")
     console.print(table)
     console.print(f"run folder  {folder}\nreport      {folder / 'report.html'}", soft_wrap=True)

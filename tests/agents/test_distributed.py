@@ -141,7 +141,7 @@ def test_replicas_stay_equal_in_worlds_of_their_own(tmp_path, monkeypatch):
 
 
 @needs_proc
-def test_a_killed_worker_is_replaced_and_nothing_is_lost(tmp_path):
+def test_a_killed_worker_is_replaced_and_nothing_is_lost(tmp_path, capfd):
     updates, seen = 100, {}
 
     def kill():
@@ -156,6 +156,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(tmp_path):
     settings = config(updates, 2)
     launch(train_replica, as_argument(settings, tmp_path, save_every=0.3), 2, None, tmp_path)
     killer.join()
+    assert capfd.readouterr() == ("", "")
     assert len(seen["workers"]) == 2 and 20 < seen["killed after"] < updates
     assert seen["listening"] and seen["listening"] <= LOOPBACK
     assert [record["steps"] for record in read_metrics(tmp_path)] == [UPDATE * i for i in range(1, updates + 1)]
