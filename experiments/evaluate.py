@@ -16,9 +16,8 @@ from agents.objective import objective
 from agents.policies import OraclePolicy, RandomPolicy
 from agents.precision import has_bfloat16
 from experiments.config import RunConfig
-from experiments.train import choose_device
+from experiments.train import choose_device, make_envs
 from unienv import __version__
-from unienv.adapt import make_vector
 from unienv.backend import to_numpy
 from unienv.render import picture
 
@@ -29,8 +28,7 @@ _UNSEEN = 1 << 52  # seeds of evaluation lie above it, those of training below
 
 def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
     """Objective of the learner's policy, of chance and, for worlds, of the oracle, on worlds not trained on."""
-    parameters = {key: value for key, value in config.env.items() if key != "id"}
-    envs = make_vector(str(config.env["id"]), min(_WORLDS, config.episodes), **parameters)
+    envs = make_envs(config.env, min(_WORLDS, config.episodes), torch.device("cpu"))
     measure = partial(objective, gamma=config.ppo.gamma, episodes=config.episodes, seed=_UNSEEN + config.seed)
     agent = measure(envs, learner.policy(envs.num_envs, seed=config.seed))
     generator = np.random.default_rng(config.seed)
@@ -52,8 +50,7 @@ def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
 
 def watch(config: RunConfig, learner: Learner, path: Path) -> None:
     """A few episodes of the policy as arrays: frames, text, action, probabilities, reward, episode and success."""
-    parameters = {key: value for key, value in config.env.items() if key != "id"}
-    envs = make_vector(str(config.env["id"]), 1, **parameters)
+    envs = make_envs(config.env, 1, torch.device("cpu"))
     rows: list[dict[str, Any]] = []
     for episode in range(_EPISODES):
         if len(rows) >= _FRAMES:
