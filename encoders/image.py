@@ -5,7 +5,6 @@ well, and is the choice for photographs.
 """
 
 import contextlib
-import difflib
 import math
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from encoders.distinct import PATCH, Distinct, distinct_patches
+from unienv.spelling import nearest
 
 _GRID = 6  # cells a side that a feature map should keep, so that small objects keep a place of their own
 _BANDWIDTH, _WAVES = 0.4, 256
@@ -99,7 +99,7 @@ def in_working_precision(tokens: Tensor) -> Tensor:
 
 def _make_backbone(name: str, shape: tuple[int, ...]) -> nn.Module:
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, ["tile", *timm.list_models()], n=1, cutoff=0.0)[0]
+        near = nearest(name, ["tile", *timm.list_models()])
         raise ValueError(f"timm knows no image model {name!r}; did you mean {near!r}?")
     whole, options = _try_sizes(name, shape)
     wanted = min(shape[:2]) / _GRID

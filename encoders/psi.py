@@ -9,7 +9,6 @@ streams, so what a form can express is read off its partition:
     image   {image}                         one modality (so too video)
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -18,6 +17,7 @@ from torch.nn import functional
 
 from encoders.positions import grid_positions
 from unienv.modality import MODALITIES
+from unienv.spelling import nearest
 
 Partition = tuple[tuple[str, ...], ...]
 Grid = tuple[int, int] | None
@@ -40,7 +40,7 @@ def partition(form: str, modalities: Iterable[str]) -> Partition:
         return ((form,),)
     if form in MODALITIES:
         raise ValueError(f"psi={form} needs {form} in the observation; there are only {', '.join(present)}")
-    near = difflib.get_close_matches(str(form), FORMS, n=1, cutoff=0.0)[0]
+    near = nearest(str(form), FORMS)
     raise ValueError(f"psi must be one of {', '.join(FORMS)}, got {form!r}; did you mean {near!r}?")
 
 

@@ -3,7 +3,6 @@
 env=goto env.size=8 agent.psi=late ppo.lr=3e-4 ray.workers=2 seed=3
 """
 
-import difflib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType
@@ -16,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from agents.network import AgentConfig
 from agents.ppo import PPOConfig
 from unienv.registry import parameters_of, world_class, world_names
+from unienv.spelling import nearest
 
 
 class ConfigError(ValueError):
@@ -121,7 +121,7 @@ def _typed(kind: type, values: dict[str, Any]) -> Any:
 def _check_key(key: str) -> None:
     known = list(_keys(RunConfig))
     if key not in known:
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+        near = nearest(key, known)
         raise ConfigError(f"there is no setting {key!r}; did you mean {near!r}?")
 
 
@@ -151,7 +151,7 @@ def _check_environment(env: dict[str, Any]) -> dict[str, Any]:
         if key == "id":
             continue
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            near = nearest(key, known)
             raise ConfigError(f"{name} has no setting {'env.' + key!r}; did you mean 'env.{near}'?")
         _check_type(f"env.{key}", value, hints.get(key, object))
     return env

@@ -26,7 +26,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from unienv.backend import check_backend
 from unienv.modality import IMAGE, MODALITIES, TEXT, VIDEO, Vocabulary, check_modalities, pixel_space, text_space
-from unienv.registry import nearest, world_id, world_ids, world_names
+from unienv.registry import world_id, world_ids, world_names
+from unienv.spelling import nearest
 
 # Keys that name a modality, the preferred first. Another key of the right form will do where it is the only one.
 NAMES = {

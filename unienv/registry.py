@@ -1,6 +1,5 @@
 """Which worlds there are, and how they become Gymnasium ids `UniEnv/<Name>-v0`."""
 
-import difflib
 import importlib
 import inspect
 import re
@@ -8,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from unienv.spelling import nearest
 from unienv.world import World
 
 NAMESPACE = "UniEnv"
@@ -108,11 +108,6 @@ def check_parameters(kind: type[World], parameters: dict[str, Any]) -> None:
                 f"{kind.__name__} has no parameter {name!r}; did you mean {nearest(name, list(known))!r}? "
                 f"It takes {', '.join(known)}"
             )
-
-
-def nearest(name: str, names: list[str]) -> str:
-    """The most similar of some names, for "did you mean"."""
-    return difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
 
 
 def register_builtin_worlds() -> None:

@@ -6,12 +6,12 @@ two actions is better (preference).
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gymnasium import spaces
 
 from unienv.rng import Array, Keys
+from unienv.spelling import nearest
 
 if TYPE_CHECKING:
     from unienv.world import Feedback, Observation, State, World
@@ -94,6 +94,6 @@ SIGNALS: dict[str, Any] = {"reward": Reward, "label": Label, "preference": Prefe
 def make_signal(name: str, world: World) -> Signal:
     """The rule called `name`, bound to a world; ValueError with the nearest name otherwise."""
     if name not in SIGNALS:
-        near = difflib.get_close_matches(name, SIGNALS, n=1, cutoff=0)[0]
+        near = nearest(name, SIGNALS)
         raise ValueError(f"signal must be one of {', '.join(SIGNALS)}, got {name!r}; did you mean {near!r}?")
     return SIGNALS[name](world)
