@@ -1,5 +1,6 @@
 """One replica of the learner: its worlds, its copy of the network, and the loop collect -> improve."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from agents import checkpoint
 from agents.distribution import all_reduce_sum, num_replicas, rank
+from agents.foresight import foresee
 from agents.network import AgentConfig, Network, count_parameters, make_network
 from agents.policies import NetworkPolicy
 from agents.ppo import PPOConfig, improve
@@ -18,6 +20,7 @@ from agents.precision import autocast, has_bfloat16
 from agents.rollout import Collector, Episodes
 
 MakeEnvs = Callable[[int], VectorEnv]  # number of worlds -> environments in SAME_STEP mode
+_PLAY = 4  # horizons of a round of play: enough for some thousand steps with feedback worth telling
 _SLOTS = 1 << 20  # seeds apart that replicas and runs keep
 
 
@@ -62,18 +65,35 @@ class Learner:
         return count_parameters(self.network)
 
     def update(self) -> dict[str, Any]:
-        """Collect one rollout and improve on it.
+        """Play and learn to foresee feedback, or later collect one rollout and improve on it.
 
         Returns:
             steps, episodes ended, and their mean success, return and length over all replicas (None if none ended);
-            and what `improve` tells, of this replica.
+            and what `foresee` or `improve` tells, of this replica.
         """
         for group in self.optimiser.param_groups:
             group["lr"] = self.ppo.lr * max(0.0, 1.0 - self.steps / self.total_steps)
+        to_play = math.ceil((self.ppo.play * self.total_steps - self.steps) / self.ppo.worlds)
+        if to_play > 0:
+            return self._play(min(to_play, _PLAY * self.ppo.horizon))
         with autocast(self.device, self.bfloat16):
             rollout, episodes = self.collector.collect(self.ppo.horizon)
         told = improve(self.network, self.optimiser, rollout, self.ppo, self.minibatches, self.bfloat16)
         self.steps += self.ppo.worlds * self.ppo.horizon
+        return {"steps": self.steps, **_means(episodes), **told}
+
+    def _play(self, num_steps: int) -> dict[str, Any]:
+        play, episodes = self.collector.play(num_steps)
+        told = foresee(
+            self.network,
+            self.optimiser,
+            play,
+            self.ppo.minibatches,
+            self.ppo.max_grad_norm,
+            self.minibatches,
+            self.bfloat16,
+        )
+        self.steps += self.ppo.worlds * num_steps
         return {"steps": self.steps, **_means(episodes), **told}
 
     def policy(self, num_worlds: int, seed: int) -> NetworkPolicy:

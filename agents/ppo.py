@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional
 
 from agents.distribution import all_reduce_gradients, all_reduce_mean
+from agents.foresight import feedback_loss
 from agents.gae import generalised_advantages
 from agents.network import Network
 from agents.precision import autocast
@@ -20,6 +20,7 @@ class PPOConfig:
     """Hyperparameters."""
 
     worlds: int = 256  # N, over all workers
+    play: float = 0.1  # share of the steps spent on random actions first, to learn what feedback they bring
     horizon: int = 16  # T, steps of a rollout
     epochs: int = 1  # passes over a rollout
     minibatches: int = 8  # parts of a pass; each holds whole worlds
@@ -27,7 +28,7 @@ class PPOConfig:
     gamma: float = 0.95  # discount of J
     lam: float = 0.95  # lambda of the advantages
     clip: float = 0.2  # largest change of a probability ratio that is still rewarded
-    entropy: float = 0.01  # weight of the policy's entropy
+    entropy: float = 0.02  # weight of the policy's entropy
     value: float = 0.5  # weight of the value loss
     feedback: float = 8.0  # weight of predicting the feedback of the action taken, Eq. (9)
     max_grad_norm: float = 2.0  # gradients are scaled down to this norm
@@ -94,8 +95,9 @@ def _losses(
     num_steps, num_worlds = rollout.actions.shape
     rows = (torch.arange(num_steps, device=worlds.device)[:, None] * num_worlds + worlds).flatten()
     decision = network(select(rollout.observations, rows), rollout.carry[worlds], rollout.start[:, worlds])
-    actions, old, advantage, target = (
-        column[:, worlds].flatten() for column in (rollout.actions, rollout.log_probs, advantages, returns)
+    actions, old, rewards, terminated, advantage, target = (
+        column[:, worlds].flatten()
+        for column in (rollout.actions, rollout.log_probs, rollout.rewards, rollout.terminated, advantages, returns)
     )
     log_probs = decision.logits.log_softmax(dim=-1)
     change = log_probs.gather(1, actions[:, None])[:, 0] - old
@@ -104,22 +106,11 @@ def _losses(
     return {
         "policy_loss": -torch.minimum(ratio * advantage, clipped * advantage).mean(),
         "value_loss": 0.5 * (decision.value - target).square().mean(),
-        "feedback_loss": _feedback_loss(decision.feedback, rollout, worlds),
+        "feedback_loss": feedback_loss(decision.feedback, actions, rewards, terminated),
         "entropy": -(log_probs.exp() * log_probs).sum(dim=-1).mean(),
         "kl": (ratio - 1.0 - change).mean().detach(),
         "clipped": (ratio != clipped).float().mean(),
     }
-
-
-def _feedback_loss(log_odds: Tensor, rollout: Rollout, worlds: Tensor) -> Tensor:
-    """Nats a step of predicting whether the action taken is rewarded and whether it ends the episode.
-
-    A dense signal on what the shared latent must hold, where returns are rare and noisy.
-    """
-    actions = rollout.actions[:, worlds].flatten()
-    told = torch.stack([rollout.rewards[:, worlds] > 0, rollout.terminated[:, worlds]]).flatten(1).T.float()  # (B, 2)
-    predicted = log_odds[torch.arange(len(actions), device=actions.device), :, actions]
-    return functional.binary_cross_entropy_with_logits(predicted, told, reduction="none").sum(dim=1).mean()
 
 
 def _minibatches(num_worlds: int, config: PPOConfig, generator: Generator) -> Iterator[Tensor]:

@@ -8,6 +8,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Generator, Tensor
 
+from agents.foresight import Play
 from agents.network import Network
 from encoders.encoder import Prepared, merge
 
@@ -62,6 +63,7 @@ class Collector:
         self.takes_tensors = world is not None and world.backend == "torch"
         observation, _ = envs.reset(seed=seed)
         self.prepared = self._prepare(observation)
+        self.num_actions = int(envs.single_action_space.n)  # type: ignore[attr-defined]
         self.carry = network.initial_carry(envs.num_envs)
         self.start = torch.ones(envs.num_envs, dtype=torch.bool, device=self.device)
         self.returns = torch.zeros(envs.num_envs, dtype=torch.float64)
@@ -81,6 +83,20 @@ class Collector:
         following = torch.cat([stacked["values"][1:], last[None]])
         stacked["next_values"] = torch.where(stacked["truncated"], stacked["next_values"], following)
         return Rollout(observations=observations, carry=carry, **stacked), episodes
+
+    @torch.no_grad()
+    def play(self, num_steps: int) -> tuple[Play, Episodes]:
+        """T = num_steps steps of all worlds by uniform actions; the network is not asked."""
+        episodes, steps = Episodes(), []
+        for _ in range(num_steps):
+            prepared = self.prepared
+            shape, device = (self.envs.num_envs,), self.device
+            action = torch.randint(self.num_actions, shape, generator=self.generator, device=device)
+            after, reward, terminated, over, _ = self._advance(action, episodes)
+            self.prepared, self.carry, self.start = self._prepare(after), torch.zeros_like(self.carry), over
+            steps.append((prepared, action, reward.float(), terminated))
+        observations, *columns = zip(*steps, strict=True)
+        return Play(merge(observations), *(torch.cat(column) for column in columns)), episodes
 
     def tensors(self) -> dict[str, Tensor]:
         """Memory, tallies and, for worlds that can be saved, their snapshot."""
@@ -103,14 +119,21 @@ class Collector:
         decision = self.network(prepared, self.carry, start[None])
         log_probs = decision.logits.log_softmax(dim=-1)
         action = torch.multinomial(log_probs.exp(), 1, generator=self.generator)[:, 0]
+        after, reward, terminated, over, info = self._advance(action, episodes)
+        truncated = over & ~terminated
+        final_values = self._final_values(info, truncated, decision.carry)
+        self.prepared, self.carry, self.start = self._prepare(after), decision.carry, over
+        taken = log_probs.gather(1, action[:, None])[:, 0]
+        return prepared, start, action, taken, decision.value, final_values, reward.float(), terminated, truncated
+
+    def _advance(self, action: Tensor, episodes: Episodes) -> tuple[Any, Tensor, Tensor, Tensor, Mapping[str, Any]]:
+        """Step the worlds: observation, reward, terminated, terminated or truncated, info."""
         sent = action if self.takes_tensors else action.cpu().numpy()
         after, reward, terminated, truncated, info = self.envs.step(sent)
         reward, terminated, truncated = (self._tensor(x) for x in (reward, terminated, truncated))
-        final_values = self._final_values(info, truncated, decision.carry)
-        self._count(episodes, reward.cpu(), (terminated | truncated).cpu(), info)
-        self.prepared, self.carry, self.start = self._prepare(after), decision.carry, terminated | truncated
-        taken = log_probs.gather(1, action[:, None])[:, 0]
-        return prepared, start, action, taken, decision.value, final_values, reward.float(), terminated, truncated
+        over = terminated | truncated
+        self._count(episodes, reward.cpu(), over.cpu(), info)
+        return after, reward, terminated, over, info
 
     def _final_values(self, info: Mapping[str, Any], truncated: Tensor, carry: Tensor) -> Tensor:
         """(N,) values of the last observations of truncated episodes, 0 elsewhere."""

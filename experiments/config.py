@@ -6,7 +6,7 @@ env=goto env.size=8 agent.psi=late ppo.lr=3e-4 ray.workers=2 seed=3
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from omegaconf import OmegaConf
@@ -16,6 +16,8 @@ from agents.network import AgentConfig
 from agents.ppo import PPOConfig
 from unienv.registry import parameters_of, world_class, world_names
 from unienv.spelling import nearest
+
+Config = TypeVar("Config")
 
 
 class ConfigError(ValueError):
@@ -34,6 +36,7 @@ class RayConfig:
 class RunConfig:
     """One run; `env` holds the environment's id and its own parameters."""
 
+    study: str = "training"
     env: dict[str, Any] = field(default_factory=lambda: {"id": "match"})
     agent: AgentConfig = field(default_factory=AgentConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
@@ -49,16 +52,27 @@ class RunConfig:
 
 
 # Settings taken as they are written: a folder called 007 is no number.
-_TEXTS = ("env", "runs", "resume", "device", "ray.address", "agent.psi", "agent.image", "agent.memory")
+_TEXTS = (
+    "study",
+    "env",
+    "runs",
+    "resume",
+    "device",
+    "ray.address",
+    "agent.psi",
+    "agent.image",
+    "agent.memory",
+    "policy",
+)
 
 
-def parse(arguments: list[str]) -> RunConfig:
-    """Arguments to a configuration.
+def parse(arguments: list[str], kind: type[Config] = RunConfig) -> Config:
+    """Arguments to a configuration: of a run, or of a study of another `kind`, which has an `env` as well.
 
     Raises:
         ConfigError: one line, for an argument that is no `key=value`, an unknown key or a value of the wrong type.
     """
-    return build(_read_arguments(arguments))
+    return build(_read_arguments(arguments), kind)
 
 
 def override(config: RunConfig, arguments: list[str]) -> RunConfig:
@@ -69,15 +83,18 @@ def override(config: RunConfig, arguments: list[str]) -> RunConfig:
     return build(values)
 
 
-def build(values: dict[str, Any]) -> RunConfig:
+def build(values: dict[str, Any], kind: type[Config] = RunConfig) -> Config:
     """A nested mapping to a configuration, checked as arguments are."""
+    known = list(_keys(kind))
     for key in _leaves(values):
         if not key.startswith("env."):
-            _check_key(key)
+            _check_key(key, known)
     values = {**values, "env": {"id": "match", **values.get("env", {})}}
-    config = cast(RunConfig, _typed(RunConfig, values))
+    config: Any = _typed(kind, values)
     config.env = _check_environment(config.env)
-    _check_ranges(config)
+    _check_ranges(config, known)
+    if kind is RunConfig:
+        _check_shapes(config)
     return config
 
 
@@ -95,7 +112,7 @@ def load(folder: Path) -> RunConfig:
     return build(values)
 
 
-def to_yaml(config: RunConfig) -> str:
+def to_yaml(config: Any) -> str:
     """The configuration as `load` reads it."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
 
@@ -118,8 +135,7 @@ def _typed(kind: type, values: dict[str, Any]) -> Any:
         raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from None
 
 
-def _check_key(key: str) -> None:
-    known = list(_keys(RunConfig))
+def _check_key(key: str, known: list[str]) -> None:
     if key not in known:
         near = nearest(key, known)
         raise ConfigError(f"there is no setting {key!r}; did you mean {near!r}?")
@@ -168,21 +184,28 @@ def _check_type(key: str, value: Any, hint: Any) -> None:
 
 _RANGES: dict[str, tuple[float, float]] = {
     "steps": (1, 1e15), "episodes": (2, 1e9), "seed": (0, 2**31 - 1), "ray.workers": (0, 4096), "until": (0.0, 1.0),
-    "ppo.worlds": (1, 1 << 20), "ppo.horizon": (1, 1 << 16), "ppo.epochs": (1, 1000), "ppo.minibatches": (1, 1 << 20),
+    "ppo.worlds": (1, 1 << 20), "ppo.play": (0.0, 1.0),
+    "ppo.horizon": (1, 1 << 16), "ppo.epochs": (1, 1000), "ppo.minibatches": (1, 1 << 20),
     "ppo.lr": (0.0, 10.0), "ppo.gamma": (0.0, 1.0), "ppo.lam": (0.0, 1.0), "ppo.clip": (1e-6, 10.0),
     "ppo.entropy": (0.0, 1e3), "ppo.feedback": (0.0, 1e3), "ppo.value": (0.0, 1e3), "ppo.max_grad_norm": (1e-9, 1e9),
     "agent.dim": (4, 4096), "agent.queries": (1, 256), "agent.layers": (1, 64), "agent.heads": (1, 64),
     "agent.hidden": (4, 1 << 14),
+    "samples": (100, 1e8), "history": (1, 16), "horizon": (1, 1 << 16), "null": (19, 10_000),
 }  # fmt: skip
 
 
-def _check_ranges(config: RunConfig) -> None:
+def _check_ranges(config: Any, known: list[str]) -> None:
     for key, (low, high) in _RANGES.items():
+        if key not in known:
+            continue
         value: Any = config
         for part in key.split("."):
             value = getattr(value, part)
         if value is not None and not low <= value <= high:
             raise ConfigError(f"{key}: expected a number from {low:g} to {high:g}, got {value}")
+
+
+def _check_shapes(config: RunConfig) -> None:
     if config.agent.dim % config.agent.heads or config.agent.dim % 4:
         raise ConfigError(
             f"agent.dim: expected a multiple of 4 and of agent.heads={config.agent.heads}, got {config.agent.dim}"

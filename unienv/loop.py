@@ -72,7 +72,7 @@ class Loop:
     def advance(self, action: Array) -> Outcome:
         """One turn of the loop for actions (N, ...): feedback, signal, transition, ends. Restarts nothing."""
         world, state = self.world, self.state
-        observation = _Seen(world, state)
+        observation = Seen(world, state)
         self._step = self._step + 1
         keys = Keys(world.xp, self._stream, self._step)
         feedback = world.feedback(state, observation, action, keys)
@@ -96,7 +96,7 @@ class Loop:
         self.state = type(self.state)(**{name: arrays[f"state.{name}"] for name in self.state._fields})
 
 
-class _Seen(dict):
+class Seen(dict):
     """The present observation, drawn anew when a world first reads it: callers may write into theirs."""
 
     def __init__(self, world: World, state: Any) -> None:

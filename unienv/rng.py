@@ -52,9 +52,13 @@ class Keys(NamedTuple):
         """(N, count) float64, uniform on [0, 1) in steps of 2^-32."""
         return self.xp.astype(self.bits(salt, count), self.xp.float64) * 2.0**-32
 
-    def permutation(self, salt: int, length: int) -> Array:
-        """(N, length) int64: a random order of 0..length-1 in each row."""
-        return self.xp.argsort(self.bits(salt, length), axis=1, stable=True)
+    def bernoulli(self, salt: int, probability: Array | float) -> Array:
+        """(N,) bool: true with `probability`, a number or (N,), in steps of 2^-32."""
+        return self.uniform(salt, 1)[:, 0] < probability
+
+    def permutation(self, salt: int, length: int, count: int | None = None) -> Array:
+        """(N, count) int64: the first `count` (None: all) of a random order of 0..length-1 in each row."""
+        return self.xp.argsort(self.bits(salt, length), axis=1, stable=True)[:, :count]
 
 
 def slots(seeds: Array) -> Array:

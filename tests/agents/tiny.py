@@ -90,6 +90,6 @@ def space_of(words, length=4, height=16, width=16):
 
 
 def make_learner(env="match", seed=0, agent=None, total_steps=100_000, parameters=None, **ppo):
-    config = PPOConfig(**{"worlds": 16, "horizon": 4, "minibatches": 2, "epochs": 2, **ppo})
+    config = PPOConfig(**{"worlds": 16, "horizon": 4, "minibatches": 2, "epochs": 2, "play": 0.0, **ppo})
     agent = agent or small()
     return Learner(lambda n: make_vector(env, n, **(parameters or {})), agent, config, total_steps, seed, CPU)

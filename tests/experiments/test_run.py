@@ -9,10 +9,11 @@ from gymnasium import spaces
 from experiments import run
 from experiments.config import ConfigError, load
 from experiments.recorder import read_metrics
+from experiments.studies import training
 from unienv.modality import pixel_space
 
 TINY = ["agent.dim=16", "agent.heads=2", "agent.hidden=16", "agent.queries=2", "ppo.worlds=8", "ppo.horizon=4"]
-TINY += ["ppo.minibatches=2", "ppo.epochs=1", "steps=64", "episodes=8", "device=cpu"]
+TINY += ["ppo.minibatches=2", "ppo.epochs=1", "ppo.play=0", "steps=64", "episodes=8", "device=cpu"]
 
 
 class Lamp(gym.Env):
@@ -101,7 +102,7 @@ def test_the_summary_tells_what_came_out(done):
 def test_the_command_of_a_summary_repeats_the_run(done, tmp_path):
     words = json.loads((done / "summary.json").read_text())["command"].split()
     assert words[:2] == ["python", "experiments/run.py"]
-    config, _ = run.prepare([*words[2:], f"runs={tmp_path}"])
+    config, _ = training.prepare([*words[2:], f"runs={tmp_path}"])
     config.runs = load(done).runs
     assert config == load(done)
 
@@ -159,10 +160,10 @@ def test_what_makes_a_run_cannot_change_on_resuming(done, capsys, key):
 def test_workers_on_resuming_share_out_the_worlds_of_the_run(done, workers, fits):
     arguments = [f"resume={done}", f"ray.workers={workers}"]
     if fits:
-        assert run.prepare(arguments)[0].ray.workers == workers
+        assert training.prepare(arguments)[0].ray.workers == workers
     else:
         with pytest.raises(ConfigError, match=r"ppo\.worlds"):
-            run.prepare(arguments)
+            training.prepare(arguments)
 
 
 def test_a_folder_that_is_no_run_folder(tmp_path, capsys):
@@ -220,5 +221,5 @@ def test_help_shows_all_settings(capsys):
 
 
 def test_runs_started_in_one_second_have_folders_of_their_own(tmp_path):
-    folders = [run.prepare([*TINY, f"runs={tmp_path}"])[1] for _ in range(3)]
+    folders = [training.prepare([*TINY, f"runs={tmp_path}"])[1] for _ in range(3)]
     assert len(set(folders)) == 3 and all((folder / "config.yaml").exists() for folder in folders)

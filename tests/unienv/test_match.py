@@ -10,8 +10,8 @@ from scipy.special import xlogy
 from scipy.stats import chisquare
 
 from tests.contract import WorldContract
-from tests.exhaustive import Exhaustive
 from unienv.rng import Keys, slots, streams
+from unienv.separability.enumeration import LIMIT, branch
 from unienv.sprites import COLOURS, FLOOR
 from unienv.worlds.match import KINDS, NO, YES, Match, MatchState
 
@@ -32,7 +32,7 @@ class TestRedundantMatch(WorldContract):
 
 def law(world):
     """P(shown, named, image cue, text cue), from every draw that a start can make."""
-    start = world.initial(Exhaustive())
+    _, _, start = branch(lambda keys, rows: world.initial(keys), 1, LIMIT)
     rows = list(zip(*(field.tolist() for field in start[:4]), strict=True))
     return {cell: Fraction(count, len(rows)) for cell, count in Counter(rows).items()}
 
@@ -44,11 +44,14 @@ def states(cells):
 
 
 def success_table(world, cells, answer):
-    """P(success | cell, answer) of each cell, from every draw of feedback on a grid of 8 x 8 coins."""
-    rows = states([cell for cell in cells for _ in range(64)])
-    every = Exhaustive(steps=8, rows=len(rows.shown))
-    success = world.feedback(rows, {}, np.full(every.rows, answer), every)["success"]
-    return dict(zip(cells, success.reshape(-1, 64).mean(axis=1), strict=True))
+    """P(success | cell, answer) of each cell, from every draw of feedback."""
+    cells = list(cells)
+
+    def success(keys, rows):
+        return world.feedback(states([cells[row] for row in rows]), {}, np.full(len(rows), answer), keys)["success"]
+
+    rows, weight, right = branch(success, len(cells), LIMIT)
+    return dict(zip(cells, np.bincount(rows, weight * right), strict=True))
 
 
 def least_divergence(law, table, sizes):
@@ -159,8 +162,8 @@ def test_one_answer_by_hand():
     assert text == ["is this a green circle by day ?", "is this a green triangle by day ?"]
     for answer, right in ((YES, [True, False]), (NO, [False, True])):
         action = np.full(2, answer)
-        feedback = world.feedback(state, {}, action, Exhaustive())
-        after = world.transition(state, {}, action, feedback, Exhaustive())
+        _, _, feedback = branch(lambda keys, rows, action=action: world.feedback(state, {}, action, keys), 2, LIMIT)
+        after = world.transition(state, {}, action, feedback, None)
         assert feedback["success"].tolist() == right
         assert world.reward(state, {}, action, feedback).tolist() == [float(x) for x in right]
         assert after.answered.all() and world.terminal(after).all() and not world.terminal(state).any()

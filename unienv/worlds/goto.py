@@ -37,7 +37,9 @@ class Goto(World):
 
     Args:
         size: cells a side, 3 to 64.
-        num_objects: n, even, from 4 to 12 and at most size^2 / 2.
+        num_objects: n, even, from 4 to twice the colours and at most size^2 / 2.
+        num_colours: colours in use, n/2 to 6.
+        num_shapes: shapes in use, 2 to 5.
         horizon: steps until truncation.
         signal: rule G. backend, device: see `World`.
     """
@@ -48,14 +50,17 @@ class Goto(World):
         self,
         size: int = 8,
         num_objects: int = 4,
+        num_colours: int = 6,
+        num_shapes: int = 5,
         horizon: int = 32,
         signal: str = "reward",
         backend: str = "numpy",
         device: str | None = None,
     ) -> None:
         super().__init__(signal, backend, device)
-        _check_layout(size, num_objects, horizon)
+        _check_layout(size, num_objects, num_colours, num_shapes, horizon)
         self.size, self.num_objects, self.horizon = size, num_objects, horizon
+        self.num_colours, self.num_shapes = num_colours, num_shapes
         colours, shapes = list(COLOURS), list(SHAPES)
         self.vocabulary = Vocabulary(["go", "to", "the", *colours, *shapes])
         sentences = [self.vocabulary.encode(f"go to the {c} {s}", 5) for c in colours for s in shapes]
@@ -72,9 +77,9 @@ class Goto(World):
     def initial(self, keys: Keys) -> GotoState:
         """Distinct cells; n/2 colours crossed with 2 shapes; one of the n objects is meant."""
         n = self.num_objects
-        cells = keys.permutation(_CELLS, self.size**2)[:, : n + 1]
-        colours = keys.permutation(_COLOURS, len(COLOURS))[:, : n // 2]
-        shapes = keys.permutation(_SHAPES, len(SHAPES))[:, :2]
+        cells = keys.permutation(_CELLS, self.size**2, n + 1)
+        colours = keys.permutation(_COLOURS, self.num_colours, n // 2)
+        shapes = keys.permutation(_SHAPES, self.num_shapes, 2)
         kinds = (colours[:, :, None] * len(SHAPES) + shapes[:, None, :]).reshape(-1, n)
         return GotoState(cells[:, n], cells[:, :n], kinds, keys.integers(_GOAL, [n])[:, 0])
 
@@ -157,11 +162,19 @@ def _neighbours(xp: Any, grid: Array, outside: int) -> list[Array]:
     ]
 
 
-def _check_layout(size: int, num_objects: int, horizon: int) -> None:
+def _check_layout(size: int, num_objects: int, num_colours: int, num_shapes: int, horizon: int) -> None:
     if not 3 <= size <= 64:
         raise ValueError(f"goto needs a size from 3 to 64 cells a side, got {size}")
-    most = min(2 * len(COLOURS), size * size // 2)
+    if not (2 <= num_colours <= len(COLOURS) and 2 <= num_shapes <= len(SHAPES)):
+        raise ValueError(
+            f"goto needs 2..{len(COLOURS)} colours and 2..{len(SHAPES)} shapes, "
+            f"got num_colours={num_colours}, num_shapes={num_shapes}"
+        )
+    most = min(2 * num_colours, size * size // 2)
     if num_objects % 2 or not 4 <= num_objects <= most:
-        raise ValueError(f"goto of size {size} needs an even number of objects from 4 to {most}, got {num_objects}")
+        raise ValueError(
+            f"goto of size {size} with {num_colours} colours needs an even number of objects from 4 to {most}, "
+            f"got {num_objects}"
+        )
     if horizon < 1:
         raise ValueError(f"goto needs a horizon of at least 1 step, got {horizon}")

@@ -112,7 +112,8 @@ class Match(World):
     def feedback(self, state: MatchState, observation: Observation, action: Array, keys: Keys) -> Feedback:
         """Whether the answer was right; random only where coupling or a tie makes it so."""
         del observation
-        return {"success": action == self._draw_answer(state, keys)}
+        answer = keys.bernoulli(_ANSWER, self.yes_probability(state))
+        return {"success": (action == YES) == answer}
 
     def transition(
         self, state: MatchState, observation: Observation, action: Array, feedback: Feedback, keys: Keys
@@ -156,14 +157,6 @@ class Match(World):
         else:
             votes = state.text_cue + state.image_cue
         return self.xp.astype(votes, self.xp.float64) / 2.0
-
-    def _draw_answer(self, state: MatchState, keys: Keys) -> Array:
-        joint = self.xp.astype(state.shown == state.named, self.xp.int64)
-        if self.coupling == 1.0:
-            return joint
-        coins = keys.uniform(_ANSWER, 2)
-        cue = self.xp.astype(coins[:, 0] < self._separable_probability(state), self.xp.int64)
-        return self.xp.where(coins[:, 1] < self.coupling, joint, cue)
 
 
 def _check_mixture(kind: str, coupling: float | None) -> tuple[str, float]:

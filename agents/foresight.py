@@ -1,0 +1,91 @@
+"""Predicting feedback from the shared latent, Eq. (9): will this action be rewarded, will it end the episode?
+
+Returns are rare and noisy, feedback is there at every step. So an agent first plays, acting at random, and learns to
+foresee what its actions bring; only then does it learn to act. An agent that acts at once settles for what it can tell
+apart by then, such as the nearest object, and may stay there.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from agents.distribution import all_reduce_gradients
+from agents.network import Network
+from agents.precision import autocast
+from encoders.encoder import Prepared, select
+
+
+class Play(NamedTuple):
+    """B steps of random actions.
+
+    Fields:
+        observations: prepared for the encoder, (B, ...) by modality.
+        actions: (B,) int64; rewards: (B,); terminated: (B,) bool.
+    """
+
+    observations: Prepared
+    actions: Tensor
+    rewards: Tensor
+    terminated: Tensor
+
+
+def feedback_loss(log_odds: Tensor, actions: Tensor, rewards: Tensor, terminated: Tensor) -> Tensor:
+    """Nats a step of predicting, for the action taken, whether it is rewarded and whether it ends the episode.
+
+    Args:
+        log_odds: (B, 2, K), as the network gives them.
+        actions: (B,) int64.
+        rewards: (B,); positive ones are rewards.
+        terminated: (B,) bool.
+    """
+    told = torch.stack([rewards > 0, terminated], dim=1).float()
+    predicted = log_odds[torch.arange(len(actions), device=actions.device), :, actions]
+    return functional.binary_cross_entropy_with_logits(predicted, told, reduction="none").sum(dim=1).mean()
+
+
+def foresee(
+    network: Network,
+    optimiser: torch.optim.Optimizer,
+    play: Play,
+    minibatches: int,
+    max_grad_norm: float,
+    generator: Generator,
+    bfloat16: bool,
+) -> dict[str, float]:
+    """Learn from play; changes network and optimiser in place.
+
+    Every kind of feedback has the same share of a minibatch, however rare it is (after the skewed sampling of reward
+    prediction by Jaderberg et al. 2017). Memory starts empty at every step: what it adds is learned later.
+
+    Args:
+        network: whose feedback is to come true.
+        optimiser: over its parameters.
+        play: B steps.
+        minibatches: updates, on B / (2 minibatches) drawn steps each.
+        max_grad_norm: gradients are scaled down to this norm.
+        generator: CPU generator of the draws.
+        bfloat16: whether matrix products run in bfloat16.
+
+    Returns:
+        Means over the updates: feedback_loss, in nats a step of the balanced draws, and grad_norm.
+    """
+    device = play.actions.device
+    kind = (2 * (play.rewards > 0) + play.terminated.long()).cpu()
+    weights = (1.0 / torch.bincount(kind))[kind]
+    size = max(1, len(kind) // (2 * minibatches))
+    totals = {"feedback_loss": 0.0, "grad_norm": 0.0}
+    for _ in range(minibatches):
+        rows = torch.multinomial(weights, size, replacement=True, generator=generator).to(device)
+        with autocast(device, bfloat16):
+            decision = network(select(play.observations, rows), network.initial_carry(size))
+            loss = feedback_loss(decision.feedback, play.actions[rows], play.rewards[rows], play.terminated[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        all_reduce_gradients(network)
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), max_grad_norm)
+        optimiser.step()
+        totals["feedback_loss"] += loss.item()
+        totals["grad_norm"] += norm.item()
+    return {name: total / minibatches for name, total in totals.items()}
