@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from agents.distribution import all_reduce_gradients
 from agents.network import Network
-from agents.precision import autocast
 from encoders.encoder import Prepared, select
+from encoders.precision import autocast
 
 
 class Play(NamedTuple):

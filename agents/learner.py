@@ -16,8 +16,8 @@ from agents.foresight import foresee
 from agents.network import AgentConfig, Network, count_parameters, make_network
 from agents.policies import NetworkPolicy
 from agents.ppo import PPOConfig, improve
-from agents.precision import autocast, has_bfloat16
 from agents.rollout import Collector, Episodes
+from encoders.precision import autocast, has_bfloat16
 
 MakeEnvs = Callable[[int], VectorEnv]  # number of worlds -> environments in SAME_STEP mode
 _PLAY = 4  # horizons of a round of play: enough for some thousand steps with feedback worth telling

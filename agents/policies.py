@@ -8,7 +8,7 @@ from gymnasium.vector import VectorEnv
 from torch import Generator, Tensor
 
 from agents.network import Network
-from agents.precision import autocast
+from encoders.precision import autocast
 
 
 class Policy(Protocol):

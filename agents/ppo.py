@@ -10,9 +10,9 @@ from agents.distribution import all_reduce_gradients, all_reduce_mean
 from agents.foresight import feedback_loss
 from agents.gae import generalised_advantages
 from agents.network import Network
-from agents.precision import autocast
 from agents.rollout import Rollout
 from encoders.encoder import select
+from encoders.precision import autocast
 
 
 @dataclass

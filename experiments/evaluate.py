@@ -14,7 +14,7 @@ import torch
 from agents.learner import Learner
 from agents.objective import objective
 from agents.policies import OraclePolicy, RandomPolicy
-from agents.precision import has_bfloat16
+from encoders.precision import has_bfloat16
 from experiments.config import RunConfig
 from experiments.train import choose_device, make_envs
 from unienv import __version__

@@ -10,24 +10,33 @@ import base64
 import io
 import json
 import math
-import os
-import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import yaml
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from PIL import Image
 
+from experiments.page import (
+    CURVE,
+    INK,
+    MUTED,
+    PALETTE,
+    check_files,
+    fill,
+    number,
+    plot,
+    plots,
+    read_mapping,
+    table,
+    write_page,
+)
 from experiments.recorder import read_metrics
 
 _TEMPLATE = Path(__file__).with_suffix(".html")
@@ -40,17 +49,8 @@ _SIZES = {"wide": (8.6, 3.4), "narrow": (3.7, 3.0)}  # inches of the learning cu
 _ABOUT = "Non-separability of the feedback: {:.4f} nats, in closed form; 0 where modalities could be judged apart."
 _UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 
-# Colours as matplotlib draws them, and the variables of the page's light or dark palette that take their place.
-_CURVE, _MUTED, _RULE, _INK = "#1f6f8c", "#596469", "#dedbd5", "#1f2528"
 _ANCHORS = {"random": "#96560d", "oracle": "#2b7a4b"}
-_PALETTE = {_CURVE: "curve", _MUTED: "muted", _RULE: "rule", _INK: "ink"} | {c: name for name, c in _ANCHORS.items()}
-_STYLE: Any = {
-    **dict.fromkeys(("axes.edgecolor", "grid.color", "xtick.color", "ytick.color"), _RULE),
-    **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), _MUTED),
-    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
-    **{"axes.grid": True, "grid.linewidth": 0.6, "font.size": 9},
-    "svg.fonttype": "none",  # text stays text, in the font of the page
-}
+_PALETTE = PALETTE | {colour: name for name, colour in _ANCHORS.items()}
 
 Row = Mapping[str, Any]
 
@@ -77,18 +77,13 @@ def write_report(folder: Path) -> Path:
         FileNotFoundError: one line, when the folder or a file that it must hold is missing.
         ValueError: one line, when a file is damaged.
     """
-    for name, what in _NEEDED.items():
-        if not (folder / name).exists():
-            raise FileNotFoundError(f"expected {what} at {folder / name}, but there is nothing")
-    report, aside = folder / "report.html", folder / "report.part"
-    aside.write_text(_page(folder), encoding="utf-8")
-    os.replace(aside, report)
-    return report
+    check_files(folder, _NEEDED)
+    return write_page(folder / "report.html", _page(folder))
 
 
 def _page(folder: Path) -> str:
-    config = _mapping(folder / "config.yaml", yaml.safe_load)
-    summary = _mapping(folder / "summary.json", json.loads) if (folder / "summary.json").exists() else {}
+    config = read_mapping(folder / "config.yaml", yaml.safe_load)
+    summary = read_mapping(folder / "summary.json", json.loads) if (folder / "summary.json").exists() else {}
     episodes = _episodes(folder / "episodes.npz") if (folder / "episodes.npz").exists() else None
     rows = read_metrics(folder)
     curves = {key: _curve(rows, key) for key in ("success", *_PANELS)}
@@ -104,24 +99,13 @@ def _page(folder: Path) -> str:
     elements = {
         "learning": _learning(rows, summary, curves["success"]),
         **{f"plot_{key}": _panel(key, curves[key]) for key in _PANELS},
-        "comparison": _table([name, _interval(s, "success"), _interval(s, "J")] for name, s in policies.items()),
+        "comparison": table([name, _interval(s, "success"), _interval(s, "J")] for name, s in policies.items()),
         "no_episodes": "" if episodes else "hidden",
         "episodes": json.dumps(episodes).replace("<", "\\u003c"),  # where "</script>" would end the data
         "configuration": _configuration(config),
-        "versions": _table({**summary.get("versions", {}), **summary.get("hardware", {})}.items()),
+        "versions": table({**summary.get("versions", {}), **summary.get("hardware", {})}.items()),
     }
-    texts = {name: escape(str(value)) for name, value in fields.items()}
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(texts | elements)
-
-
-def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-    try:
-        values = parse(path.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} should hold names and values, not {type(values).__name__}")
-    return values
+    return fill(_TEMPLATE.read_text(encoding="utf-8"), fields, elements)
 
 
 def _episodes(path: Path) -> dict[str, Any] | None:
@@ -184,10 +168,9 @@ def _learning(rows: Sequence[Row], summary: Row, curve: Curve | None) -> str:
         if summary:
             low, level, high = (summary[key] for key in ("success_low", "success", "success_high"))
             spread = [[max(0.0, level - low)], [max(0.0, high - level)]]  # rounding may put a bound beyond the level
-            axes.errorbar(summary["steps"], level, spread, color=_INK, fmt="o", markersize=5)
+            axes.errorbar(summary["steps"], level, spread, color=INK, fmt="o", markersize=5)
 
-    plots = {kind: _plot(draw, size, f"success {_course(curve)}") for kind, size in _SIZES.items()}
-    return "".join(f'<div class="plot {kind}">{plot}</div>' for kind, plot in plots.items())
+    return plots(draw, _SIZES, f"success {_course(curve)}", _PALETTE)
 
 
 def _panel(key: str, curve: Curve | None) -> str:
@@ -195,26 +178,12 @@ def _panel(key: str, curve: Curve | None) -> str:
         return ""
     if key == "explained_variance":  # of nearly constant returns it may be thousands below zero
         curve = Curve(*(np.maximum(values, -1.0) for values in curve))
-    return _plot(partial(_draw, curve=curve), (3.5, 1.9), f"{key.replace('_', ' ')} {_course(curve)}")
-
-
-def _plot(draw: Callable[[Axes], None], size: tuple[float, float], alt: str) -> str:
-    """A figure as an element of the page, `size` in inches, in colours that follow the page's palette."""
-    text = io.StringIO()
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": f"{alt} {size}"}):  # ids that no two figures share
-        figure = Figure(size, layout="constrained")
-        draw(figure.add_subplot())
-        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(text, format="svg", transparent=True, metadata=no_metadata)
-    svg = re.sub(r'<g id="[^"]*"', "<g", text.getvalue().partition("<svg")[2])
-    for colour, name in _PALETTE.items():
-        svg = svg.replace(colour, f"var(--{name})")
-    return f'<svg role="img" aria-label="{escape(alt)}"{svg}'
+    return plot(partial(_draw, curve=curve), (3.5, 1.9), f"{key.replace('_', ' ')} {_course(curve)}")
 
 
 def _draw(axes: Axes, curve: Curve) -> None:
-    axes.fill_between(curve.steps, curve.low, curve.high, color=_CURVE, alpha=0.2, linewidth=0)
-    axes.plot(curve.steps, curve.mean, color=_CURVE, marker="o" if len(curve.steps) == 1 else None)
+    axes.fill_between(curve.steps, curve.low, curve.high, color=CURVE, alpha=0.2, linewidth=0)
+    axes.plot(curve.steps, curve.mean, color=CURVE, marker="o" if len(curve.steps) == 1 else None)
     axes.set_xlim(0, curve.steps[-1] * 1.02)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -232,7 +201,7 @@ def _wall_time(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _anchor(axes: Axes, name: str, scores: Row) -> None:
-    colour, level = _ANCHORS.get(name, _MUTED), scores["success"]
+    colour, level = _ANCHORS.get(name, MUTED), scores["success"]
     axes.axhspan(scores["success_low"], scores["success_high"], color=colour, alpha=0.18, linewidth=0)
     axes.axhline(level, color=colour, linewidth=1, linestyle=(0, (5, 3)))
     beside = axes.get_yaxis_transform()  # x in parts of the axes, y in data
@@ -245,11 +214,11 @@ def _course(curve: Curve) -> str:
 
 def _verdict(rows: Sequence[Row], summary: Row, success: Curve | None) -> str:
     if summary:
-        anchors = "".join(f"; {name} {_number(scores['success'])}" for name, scores in summary["anchors"].items())
+        anchors = "".join(f"; {name} {number(scores['success'])}" for name, scores in summary["anchors"].items())
         return f"Success {_interval(summary, 'success')} after {summary['steps']:,} steps{anchors}."
     if not rows:
         return "In progress or interrupted, before the end of the first update."
-    last = f"success {_number(success.mean[-1])} in training" if success else "no episode has ended"
+    last = f"success {number(success.mean[-1])} in training" if success else "no episode has ended"
     return f"In progress or interrupted: {last} after {rows[-1]['steps']:,} steps; no final evaluation yet."
 
 
@@ -260,30 +229,20 @@ def _headline(rows: Sequence[Row], summary: Row, success: Curve | None) -> dict[
     if summary:
         notes["success_note"] = f"{_bounds(summary, 'success')} over {summary['episodes']:,} episodes"
         notes["J_note"] = f"{_bounds(summary, 'J')} at discount {summary['gamma']}"
-    return {name: _number(now.get(name), digits) for name, digits in _DIGITS.items()} | notes
+    return {name: number(now.get(name), digits) for name, digits in _DIGITS.items()} | notes
 
 
 def _configuration(config: Row) -> str:
     """One table for each section of the settings, and a first one for what stands outside."""
     outside = {name: value for name, value in config.items() if not isinstance(value, dict)}
     sections = [("general", outside), *((name, value) for name, value in config.items() if name not in outside)]
-    tables = ((escape(str(name)), _table(section.items())) for name, section in sections)
-    return "".join(f"<div><h3>{name}</h3><table>{table}</table></div>" for name, table in tables if table)
-
-
-def _table(rows: Iterable[Iterable[Any]]) -> str:
-    """Rows of a table, their first cell a heading."""
-    texts = ([escape(v if isinstance(v, str) else json.dumps(v, default=str)) for v in row] for row in rows)
-    return "".join(f'<tr><th scope="row">{name}</th><td>{"</td><td>".join(rest)}</td></tr>' for name, *rest in texts)
+    tables = ((escape(str(name)), table(section.items())) for name, section in sections)
+    return "".join(f"<div><h3>{name}</h3><table>{rows}</table></div>" for name, rows in tables if rows)
 
 
 def _interval(scores: Row, key: str) -> str:
-    return f"{_number(scores.get(key))} {_bounds(scores, key)}"
+    return f"{number(scores.get(key))} {_bounds(scores, key)}"
 
 
 def _bounds(scores: Row, key: str) -> str:
-    return f"[{_number(scores.get(f'{key}_low'))},\u00a0{_number(scores.get(f'{key}_high'))}]"
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "n/a" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
+    return f"[{number(scores.get(f'{key}_low'))},\u00a0{number(scores.get(f'{key}_high'))}]"

@@ -1,9 +1,10 @@
-"""Run an experiment: train an agent in an environment and report what it learned.
+"""Run an experiment: train an agent in an environment and report what it learned, or study the environment itself.
 
 python experiments/run.py env=match
 python experiments/run.py env=goto env.size=8 agent.psi=late ppo.lr=3e-4 ray.workers=2 seed=3
 python experiments/run.py env=BabyAI-GoToLocal-v0 agent.memory=gru
 python experiments/run.py resume=runs/match-20260101-120000
+python experiments/run.py study=separability env=match env.coupling=0.5
 """
 
 import importlib

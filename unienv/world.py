@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -42,6 +42,7 @@ class World(abc.ABC):
         vocabulary: words of the text modality.
         action_names: what the actions are called, for people; may be left empty.
         horizon: steps after which an episode is truncated; None when every episode ends by itself.
+        small: parameters of a version with few enough states to be enumerated; empty where there is none.
 
     Args:
         signal: rule G, one of `unienv.signal.SIGNALS`.
@@ -54,6 +55,7 @@ class World(abc.ABC):
     vocabulary: Vocabulary
     action_names: tuple[str, ...] = ()
     horizon: int | None = None
+    small: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, signal: str = "reward", backend: str = "numpy", device: str | None = None) -> None:
         self.backend, self.device = check_backend(backend, device)

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-STUDIES = {"training": "experiments.studies.training"}
+STUDIES = {"training": "experiments.studies.training", "separability": "experiments.studies.separability"}
 
 
 def new_folder(config: Any) -> Path:

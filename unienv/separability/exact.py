@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unienv.separability.codes import first_of, number_rows
 from unienv.separability.enumeration import LIMIT, Kernel, enumerate_world
 from unienv.separability.tables import (
     FeedbackNonseparability,
@@ -19,6 +20,7 @@ from unienv.separability.tables import (
     feedback_nonseparability_of_cells,
     output_nonseparability_of_cells,
 )
+from unienv.separability.walk import Cells, walk
 from unienv.world import World
 
 
@@ -107,75 +109,6 @@ def exact(
     )
 
 
-@dataclass(frozen=True)
-class Cells:
-    """The law of one step as a list of R rows: what is remembered, done, and comes of it.
-
-    Fields:
-        alive: probability that the episode is going on; masses below are conditional on it.
-        codes: (R, M) int, what expert m remembers of its modality.
-        action: (R,) int, the present action together with the remembered ones.
-        taken: (R,) int, the present action.
-        feedback, signal: (R,) int, codes of xi and of l.
-        value: (R,) float64, l itself.
-        output: (R, M) int, codes of the next observation.
-        mass: (R,), sums to 1.
-    """
-
-    alive: float
-    codes: np.ndarray
-    action: np.ndarray
-    taken: np.ndarray
-    feedback: np.ndarray
-    signal: np.ndarray
-    value: np.ndarray
-    output: np.ndarray
-    mass: np.ndarray
-
-
-def walk(kernel: Kernel, law: np.ndarray, history: int, horizon: int | None, limit: int):
-    """The cells of each step, from the first until the horizon or until nothing is alive."""
-    order = np.argsort(kernel.source, kind="stable")
-    first = np.searchsorted(kernel.source[order], np.arange(len(kernel.initial) + 1))
-    levels, signal = np.unique(kernel.signal, return_inverse=True)
-    state = np.flatnonzero((kernel.initial > 0) & ~kernel.terminal)
-    weight = kernel.initial[state]
-    memory = np.repeat(kernel.codes[state][:, :, None], 1, axis=2)  # (R, M, remembered observations)
-    actions = np.zeros((len(state), 0), np.int64)
-    t = 0
-    while len(state) and (horizon is None or t < horizon):
-        t += 1
-        counts = first[state + 1] - first[state]
-        row = np.repeat(np.arange(len(state)), counts)
-        offset = np.arange(len(row)) - np.repeat(counts.cumsum() - counts, counts)
-        edge = order[first[state[row]] + offset]
-        if len(edge) > limit:
-            raise ValueError(f"step {t} has {len(edge):,} rows, more than {limit:,}; take a shorter history or horizon")
-        mass = weight[row] * law[kernel.action[edge]] * kernel.probability[edge]
-        alive = float(mass.sum())
-        target, taken = kernel.target[edge], kernel.action[edge]
-        done = np.concatenate([actions[row], taken[:, None]], axis=1)
-        yield Cells(
-            alive=alive,
-            codes=np.stack([_number(memory[row, m]) for m in range(memory.shape[1])], axis=1),
-            action=_number(done),
-            taken=taken,
-            feedback=kernel.feedback[edge],
-            signal=signal[edge],
-            value=levels[signal[edge]],
-            output=kernel.codes[target],
-            mass=mass / alive,
-        )
-        on = ~kernel.terminal[target] & (mass > 0)
-        remembered = np.concatenate([memory[row[on]], kernel.codes[target[on]][:, :, None]], axis=2)[:, :, -history:]
-        kept = done[on][:, done.shape[1] - (remembered.shape[2] - 1) :]
-        columns = np.concatenate([target[on][:, None], *remembered.transpose(1, 0, 2), kept], axis=1)
-        number = _number(columns)
-        state_first = np.unique(number, return_index=True)[1]
-        weight = np.bincount(number, mass[on])
-        state, memory, actions = target[on][state_first], remembered[state_first], kept[state_first]
-
-
 def check_law(rho: np.ndarray | None, num_actions: int) -> np.ndarray:
     """Probabilities (K,) of the actions; ValueError when they are none."""
     if rho is None:
@@ -197,17 +130,7 @@ def _measure(cells: Cells) -> Step:
 
 
 def _of_shared(cells: Cells, outcome: np.ndarray) -> FeedbackNonseparability:
-    cell = _number(np.concatenate([cells.codes, cells.action[:, None]], axis=1))
-    first = np.unique(cell, return_index=True)[1]
-    joint = np.zeros((len(first), int(outcome.max()) + 1))
-    np.add.at(joint, (cell, outcome), cells.mass)
+    cell = number_rows(np.concatenate([cells.codes, cells.action[:, None]], axis=1))
+    first, outcomes = first_of(cell), int(outcome.max()) + 1
+    joint = np.bincount(cell * outcomes + outcome, cells.mass, len(first) * outcomes).reshape(len(first), outcomes)
     return feedback_nonseparability_of_cells(cells.codes[first], cells.action[first], joint)
-
-
-def _number(rows: np.ndarray) -> np.ndarray:
-    """(R,) int: equal rows of an int array (R, n) get equal numbers from 0."""
-    total = np.zeros(len(rows), np.int64)
-    for column in rows.T:
-        distinct, code = np.unique(column, return_inverse=True)
-        total = np.unique(total * len(distinct) + code, return_inverse=True)[1]
-    return total

@@ -9,12 +9,14 @@ of scores, so it is a mixed-integer linear programme: one binary variable a cell
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from unienv.separability.enumeration import LIMIT, Kernel, enumerate_world
-from unienv.separability.exact import check_law, walk
+from unienv.separability.exact import check_law
 from unienv.separability.tables import lump
+from unienv.separability.walk import walk
 from unienv.world import World
 
 _MARGIN = 1e-3  # by which the chosen action's score leads, where scores lie in [-1, 1]
@@ -43,8 +45,13 @@ class Ladder:
 
     @property
     def gap(self) -> float:
-        """GAP = joint - late; certified when `late` equals `late_bound`, else an upper bound of it."""
+        """GAP = joint - late; an upper bound of it where the search did not end."""
         return self.joint - self.late
+
+    @property
+    def gap_bound(self) -> float:
+        """What late fusion certainly loses: joint - late_bound."""
+        return self.joint - self.late_bound
 
     @property
     def certified(self) -> bool:
@@ -80,7 +87,7 @@ def ladder(
     total = sum(step.alive for step in steps)
     codes = np.concatenate([step.codes for step in steps])
     mass = np.concatenate([step.mass * step.alive / total for step in steps])
-    worth = mass * np.concatenate([step.value for step in steps])
+    worth = mass * np.unique(world.signal)[np.concatenate([step.signal for step in steps])]
     taken = np.concatenate([step.taken for step in steps])
     cells, which = np.unique(codes, axis=0, return_inverse=True)
     values = np.zeros((len(cells), world.num_actions))
@@ -155,11 +162,13 @@ def _late(codes: np.ndarray, values: np.ndarray, seconds: float) -> tuple[float,
     ahead = coo_array((entries, (rows, columns)), shape=(len(row), width)).tocsr()
     picks = np.arange(cells * actions)
     one = coo_array((np.ones(len(picks)), (picks // actions, chosen + picks)), shape=(cells, width)).tocsr()
+    scores = np.where(np.arange(chosen) % actions, 1.0, 0.0)  # the first action scores 0: only differences count
+    bounds: Any = Bounds(np.r_[-scores, np.zeros(len(picks))], np.r_[scores, np.ones(len(picks))])  # type: ignore[arg-type]
     result = milp(
         np.concatenate([np.zeros(chosen), -gain.ravel()]),
         constraints=[LinearConstraint(ahead, _MARGIN - slack, np.inf), LinearConstraint(one, 1, 1)],
-        bounds=Bounds(np.concatenate([-np.ones(chosen), np.zeros(cells * actions)]), 1),
-        integrality=np.concatenate([np.zeros(chosen), np.ones(cells * actions)]),
+        bounds=bounds,
+        integrality=np.repeat([0, 1], [chosen, len(picks)]),
         options={"time_limit": seconds, "mip_rel_gap": 0.0},
     )
     bound = float(gain.max(axis=1).sum()) if result.mip_dual_bound is None else -float(result.mip_dual_bound)

@@ -14,6 +14,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
+from unienv.separability.codes import first_of, number_rows
 from unienv.separability.projection import project
 
 _MASS = 1e-9  # by how much the sum of a law may differ from 1
@@ -130,7 +131,7 @@ def feedback_nonseparability_of_cells(
         if left and left[-1] < 1e-13:
             left.append(0.0)
             continue
-        groups = [_merged_codes(contexts[:, group]) for group in combinations(range(modalities), order)]
+        groups = [number_rows(contexts[:, group]) for group in combinations(range(modalities), order)]
         projection = project(joint, np.stack(groups, axis=1))
         left.append(min([projection.value, *left[-1:]]))
         certificate = max(certificate, projection.certificate)
@@ -164,7 +165,7 @@ def lump(codes: np.ndarray, action: np.ndarray, joint: np.ndarray) -> tuple[np.n
     """
     filled = joint.sum(axis=1) > 0
     codes, action, joint = codes[filled], action[filled], joint[filled]
-    contexts, joint = _merge(np.stack([_merged_codes(np.stack([c, action], axis=1)) for c in codes.T], axis=1), joint)
+    contexts, joint = _merge(np.stack([number_rows(np.stack([c, action], axis=1)) for c in codes.T], axis=1), joint)
     for m in range(contexts.shape[1]):
         contexts[:, m] = _alike(contexts, joint, m)
         contexts, joint = _merge(contexts, joint)
@@ -276,8 +277,8 @@ def _of_outputs(
 
 def _conditional_entropy(of: np.ndarray, given: np.ndarray, mass: np.ndarray) -> float:
     """H(of | given) in nats; (C, k) and (C, l) codes, (C,) mass."""
-    condition = _merged_codes(given)
-    pair = _merged_codes(np.concatenate([condition[:, None], of], axis=1))
+    condition = number_rows(given)
+    pair = number_rows(np.concatenate([condition[:, None], of], axis=1))
     return _entropy(np.bincount(pair, mass)) - _entropy(np.bincount(condition, mass))
 
 
@@ -293,18 +294,8 @@ def _entropy(p: np.ndarray) -> float:
 
 def _merge(codes: np.ndarray, joint: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distinct rows of (C, k) codes, and the mass (C', Y) of each."""
-    index = _merged_codes(codes)
-    first = np.unique(index, return_index=True)[1]
-    return codes[first], np.stack([np.bincount(index, column) for column in joint.T], axis=1)
-
-
-def _merged_codes(codes: np.ndarray) -> np.ndarray:
-    """(C,) one number 0, 1, .. for each distinct row of (C, k)."""
-    merged = np.zeros(len(codes), int)
-    for column in codes.T:
-        values, code = np.unique(column, return_inverse=True)
-        merged = np.unique(merged * len(values) + code, return_inverse=True)[1]
-    return merged
+    index = number_rows(codes)
+    return codes[first_of(index)], np.stack([np.bincount(index, column) for column in joint.T], axis=1)
 
 
 def _law(p: np.ndarray, name: str) -> np.ndarray:

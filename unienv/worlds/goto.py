@@ -1,6 +1,6 @@
 """goto: walk to the object that the text names, where colour and shape are each shared with another object."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -45,6 +45,7 @@ class Goto(World):
     """
 
     action_names = ("wait", "up", "down", "left", "right")
+    small: ClassVar = {"size": 3, "num_objects": 4, "num_colours": 2, "num_shapes": 2, "horizon": 4}
 
     def __init__(
         self,

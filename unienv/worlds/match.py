@@ -1,6 +1,6 @@
 """match: does the picture show what the text names? The smallest world whose feedback needs both modalities."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -65,6 +65,7 @@ class Match(World):
     """
 
     action_names = ("no", "yes")
+    small: ClassVar = {"num_colours": 2, "num_shapes": 2}
 
     def __init__(
         self,

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from agents.network import make_network
-from agents.precision import autocast, has_bfloat16
+from encoders.precision import autocast, has_bfloat16
 from tests.agents.tiny import CPU, small
 from unienv.adapt import make_vector
 

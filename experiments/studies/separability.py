@@ -1,0 +1,199 @@
+"""How non-separable is an environment? Exactly where it can be enumerated, else from recorded transitions.
+
+A world that is too large to enumerate is measured twice: its declared small version exactly, itself from samples.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from experiments.config import ConfigError, load, parse, to_yaml
+from experiments.evaluate import hardware, versions
+from experiments.recorder import write_aside
+from experiments.studies import new_folder, reproduce
+from experiments.studies.reading import claims, print_tables, rows, verdict
+from unienv.adapt import make_vector
+from unienv.registry import make_world, parameters_of, world_id, world_ids
+from unienv.separability.enumeration import NotEnumerable, enumerate_world
+from unienv.separability.exact import Exact, exact
+from unienv.separability.ladder import Ladder, ladder
+from unienv.spelling import nearest
+from unienv.world import World
+
+METHODS = ("auto", "exact", "samples", "table", "net", "psi")
+_WORLDS = 256  # recorded side by side
+_DIAL = (0.0, 0.25, 0.5, 0.75, 1.0)
+_SEARCH = 20.0  # seconds for the best late fusion
+
+
+@dataclass
+class SeparabilityConfig:
+    """One study."""
+
+    study: str = "separability"
+    env: dict[str, Any] = field(default_factory=lambda: {"id": "match"})
+    method: str = "auto"  # exact where possible, else samples; exact; samples; samples by table, net or psi (slow)
+    history: int = 1  # exact: observations that every expert remembers, the present one included
+    horizon: int | None = None  # exact: steps to sum over; none for the world's own
+    samples: int = 40_000  # transitions to record
+    policy: str = "uniform"  # that acts while recording: uniform, or the run folder of a trained agent
+    seed: int = 0
+    runs: str = "runs"  # folder of run folders
+    json: bool = False  # whether the last line of output is one JSON object
+
+
+CONFIG = SeparabilityConfig
+
+
+def prepare(arguments: list[str]) -> tuple[SeparabilityConfig, Path]:
+    """A checked configuration and its folder; the environment is built once, so that mistakes show here."""
+    config = parse(arguments, SeparabilityConfig)
+    if config.method not in METHODS:
+        near = nearest(config.method, METHODS)
+        raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {config.method!r}; did you mean {near!r}?")
+    if config.policy != "uniform" and not (Path(config.policy) / "config.yaml").exists():
+        raise ConfigError(f"policy must be uniform or a run folder, and there is no config.yaml in {config.policy!r}")
+    if config.method == "exact" and not _is_world(config):
+        raise ConfigError(f"only worlds can be enumerated, and {config.env['id']} is none; take method=samples")
+    make_vector(str(config.env["id"]), 1, **_parameters(config)).close()
+    folder = new_folder(config)
+    folder.mkdir(parents=True)
+    write_aside(folder / "config.yaml", to_yaml(config))
+    return config, folder
+
+
+def run(config: SeparabilityConfig, folder: Path, console: Console) -> dict[str, Any]:
+    """Measure, tell, and write separability.json and card.html."""
+    from experiments.card import write_card
+
+    began = time.perf_counter()
+    with console.status("measuring") as status:
+        study = measure(config, status.update)
+    study |= {"verdict": verdict(study), "rows": rows(study), "claims": claims(study)}
+    study |= {"command": reproduce(config), "seconds": round(time.perf_counter() - began, 2)}
+    study |= {"versions": versions(), "hardware": hardware("cpu")}
+    write_aside(folder / "separability.json", json.dumps(study, indent=1) + "\n")
+    write_card(folder)
+    print_tables(study, console)
+    console.print(f"run folder  {folder}\ncard        {folder / 'card.html'}", soft_wrap=True)
+    return study | {"folder": str(folder)}
+
+
+def measure(config: SeparabilityConfig, say: Any = print) -> dict[str, Any]:
+    """Everything that is computed, as plain data."""
+    parameters = _parameters(config)
+    study: dict[str, Any] = {"env": config.env["id"], "parameters": parameters, "exact": None, "ladder": None}
+    study |= {"estimate": None, "rho": "uniform actions, the environment's own resets"}
+    study["conditioning"] = "the present observation and the action"
+    if config.method in ("auto", "exact") and _is_world(config):
+        study |= _enumerate(config, parameters, say)
+        study["conditioning"] = study["exact"]["conditioning"]
+        study["modalities"] = study["exact"]["modalities"]
+    if study["exact"] is None or (study["exact"]["small"] and config.method == "auto"):
+        study |= _sample(config, parameters, say)
+    return study
+
+
+def _enumerate(config: SeparabilityConfig, parameters: dict[str, Any], say: Any) -> dict[str, Any]:
+    """Exact figures, ladder and dial: of the world itself, or of the small version that it declares."""
+    name = str(config.env["id"])
+    world, small = make_world(name, **parameters), False
+    say("enumerating")
+    try:
+        told = _exact(world, config)
+    except NotEnumerable:
+        if not world.small:
+            raise
+        parameters, small = {**parameters, **world.small}, True
+        world = make_world(name, **parameters)
+        say(f"enumerating the small version: {parameters}")
+        told = _exact(world, config)
+    say("searching the best late fusion")
+    rungs = ladder(world, config.horizon, _SEARCH if small or not world.small else _SEARCH / 5)
+    if not rungs.certified and not small and world.small:
+        reduced = {**parameters, **world.small}
+        rungs = ladder(make_world(name, **reduced), config.horizon, _SEARCH)
+        rungs = Ladder(**{**asdict(rungs), "decision": f"{rungs.decision}; small version {_settings(world.small)}"})
+    say("turning the dial")
+    plain = {"parameters": parameters, "small": small, "dial": _dial(name, parameters, world, config)}
+    plain |= {"rho": told.rho, "conditioning": told.conditioning, "states": told.states, "length": told.length}
+    plain |= {"modalities": told.modalities, "steps": [asdict(step) for step in told.steps]}
+    gap = {"gap": rungs.gap, "gap_bound": rungs.gap_bound, "certified": rungs.certified}
+    return {"exact": plain, "ladder": asdict(rungs) | gap}
+
+
+def _exact(world: World, config: SeparabilityConfig) -> Exact:
+    return exact(world, history=config.history, horizon=config.horizon)
+
+
+def _dial(name: str, parameters: dict[str, Any], world: World, config: SeparabilityConfig) -> list[Any] | None:
+    """(coupling, NS_fb a step, GAP) of a world with a coupling, in its small version where it has one."""
+    if "coupling" not in parameters_of(type(world)):
+        return None
+    points = []
+    for coupling in _DIAL:
+        turned = make_world(name, **{**parameters, **(world.small or {}), "coupling": coupling})
+        kernel = enumerate_world(turned, config.horizon or turned.horizon)
+        told = exact(kernel, history=config.history, horizon=config.horizon or turned.horizon)
+        gap = ladder(kernel, config.horizon or turned.horizon, _SEARCH / len(_DIAL)).gap
+        points.append([coupling, told.total("feedback", "nonseparability") / told.length, gap])
+    return points
+
+
+def _sample(config: SeparabilityConfig, parameters: dict[str, Any], say: Any) -> dict[str, Any]:
+    """An estimate from recorded transitions."""
+    from unienv.separability.estimate import estimate
+    from unienv.separability.transitions import record
+
+    say(f"recording {config.samples:,} transitions")
+    envs = make_vector(str(config.env["id"]), min(_WORLDS, max(1, config.samples // 100)), **parameters)
+    try:
+        transitions = record(envs, config.samples, _behaviour(config, envs.num_envs), config.seed)
+    finally:
+        envs.close()
+    say(f"estimating from {len(transitions):,} transitions")
+    if config.method == "psi":
+        from encoders.probe import estimate_by_psi
+
+        told = estimate_by_psi(transitions, seed=config.seed)
+    else:
+        told = estimate(transitions, config.method if config.method in ("table", "net") else "auto", seed=config.seed)
+    policy = "uniform actions" if config.policy == "uniform" else f"the agent of {config.policy}"
+    counts = np.bincount(transitions.feedback, minlength=len(transitions.names))
+    feedback = dict(zip(transitions.names, (counts / counts.sum()).tolist(), strict=True))
+    plain = json.loads(json.dumps(asdict(told))) | {"policy": policy, "feedback": feedback}
+    return {"estimate": plain, "modalities": list(told.modalities), "rho": f"{policy}, the environment's own resets"}
+
+
+def _behaviour(config: SeparabilityConfig, num_envs: int) -> Any:
+    """What `record` takes as a policy."""
+    if config.policy == "uniform":
+        return "uniform"
+    from experiments.train import make_learner
+
+    trained = load(Path(config.policy))
+    learner = make_learner(trained)
+    learner.envs.close()
+    if not learner.load(Path(config.policy)):
+        raise ValueError(f"{config.policy} holds no checkpoint")
+    policy = learner.policy(num_envs, config.seed)
+    going_on = np.zeros(num_envs, bool)  # memoryless agents do not ask; others keep what they remember
+    return lambda observation: policy.act(observation, going_on)
+
+
+def _is_world(config: SeparabilityConfig) -> bool:
+    name = str(config.env["id"]).rpartition(":")[2]
+    return (world_id(name) or name) in world_ids()
+
+
+def _parameters(config: SeparabilityConfig) -> dict[str, Any]:
+    return {key: value for key, value in config.env.items() if key != "id"}
+
+
+def _settings(parameters: Any) -> str:
+    return ", ".join(f"{name}={value}" for name, value in parameters.items())

@@ -1,0 +1,117 @@
+import json
+import math
+
+import pytest
+
+from experiments import run
+from experiments.studies import reading, separability
+
+SMALL = ["study=separability", "env=match", "env.num_colours=2", "env.num_shapes=1"]
+
+
+def study(tmp_path, *arguments):
+    assert run.main([*SMALL, f"runs={tmp_path}", *arguments]) == 0
+    (folder,) = tmp_path.iterdir()
+    return json.loads((folder / "separability.json").read_text()), folder
+
+
+def row(told, name, source="exact"):
+    return next(r for r in told["rows"] if r["name"] == name and r["source"] == source)
+
+
+def test_an_enumerable_world_is_measured_exactly(tmp_path, capsys):
+    told, folder = study(tmp_path, "json=true")
+    assert row(told, "NS_fb")["nats"] == pytest.approx(math.log(2)) and row(told, "NS_fb")["share"] == pytest.approx(1)
+    assert told["ladder"]["late"] == pytest.approx(0.75) and told["ladder"]["gap"] == pytest.approx(0.25)
+    assert told["estimate"] is None and not told["exact"]["small"]
+    assert {path.name for path in folder.iterdir()} == {"config.yaml", "separability.json", "card.html"}
+    printed = capsys.readouterr()
+    assert json.loads(printed.out.splitlines()[-1])["folder"] == str(folder)
+    assert "0.6931" in printed.err and "card.html" in printed.err
+
+
+def test_the_dial_runs_from_separable_to_joint(tmp_path):
+    told, _ = study(tmp_path, "env.kind=additive", "env.coupling=0.5")
+    couplings, nats, gaps = zip(*told["exact"]["dial"], strict=True)
+    assert couplings == (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert nats[0] == pytest.approx(0, abs=1e-9) and nats[-1] == pytest.approx(math.log(2))
+    assert list(nats) == sorted(nats) and list(gaps) == sorted(gaps)
+
+
+def test_a_control_is_called_separable_and_no_unified_model_is_claimed(tmp_path):
+    told, _ = study(tmp_path, "env.kind=text")
+    assert "is separable" in told["verdict"] and "0 nats" in told["verdict"]
+    assert any("separable" in claim for claim in told["claims"]["may"])
+    assert any("unified model is needed" in claim for claim in told["claims"]["may_not"])
+
+
+def test_nonseparability_without_a_gap_is_not_sold_as_a_need(tmp_path):
+    told, _ = study(tmp_path, "env.kind=redundant", "env.coupling=0.25")
+    assert row(told, "NS_fb")["nats"] > 0.05 and told["ladder"]["gap"] == pytest.approx(0, abs=1e-9)
+    assert "GAP 0" in told["verdict"]
+    assert any("unified model is needed" in claim for claim in told["claims"]["may_not"])
+    assert not any("Late fusion loses" in claim for claim in told["claims"]["may"])
+
+
+def test_samples_are_estimated_and_say_what_they_do_not_know(tmp_path, capsys):
+    told, _ = study(tmp_path, "method=table", "samples=3000", "env.kind=additive", "env.coupling=0.9")
+    assert told["exact"] is None and told["ladder"] is None
+    estimate = told["estimate"]
+    assert estimate["n"] == 3000 and estimate["detected"] and estimate["method"] == "table"
+    assert estimate["nonseparability"] == pytest.approx(0.5, abs=0.2)
+    assert sum(estimate["feedback"].values()) == pytest.approx(1)
+    assert "not known from samples" in told["verdict"]
+    assert "from 3,000 transitions by table" in capsys.readouterr().err
+
+
+def test_not_detected_is_said_instead_of_zero(tmp_path, capsys):
+    told, _ = study(tmp_path, "method=table", "samples=2000", "env.kind=text")
+    assert not told["estimate"]["detected"]
+    assert "not detected" in told["verdict"] and "not detected" in capsys.readouterr().err
+    assert row(told, "NS_fb", "from samples")["share"] is None
+
+
+def test_equal_seeds_give_equal_figures(tmp_path):
+    arguments = ["method=table", "samples=500", "seed=3"]
+    first, _ = study(tmp_path / "a", *arguments)
+    second, _ = study(tmp_path / "b", *arguments)
+    assert first["estimate"] == second["estimate"] and first["rows"] == second["rows"]
+
+
+def test_a_large_world_is_measured_by_its_small_version(monkeypatch):
+    monkeypatch.setattr(separability, "_SEARCH", 1.0)
+    config = separability.parse(
+        ["study=separability", "env=goto", "method=exact", "horizon=1"], separability.SeparabilityConfig
+    )
+    told = separability.measure(config, say=lambda text: None)
+    assert told["exact"]["small"] and told["exact"]["parameters"]["size"] == 3 and told["estimate"] is None
+    told["estimate"] = None
+    assert "small version (size=3" in reading.verdict(told)
+    assert any("full-sized world" in claim for claim in reading.claims(told)["may_not"])
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["study=separabilty"], "there is no study 'separabilty'; did you mean 'separability'?"),
+        (["study=separability", "method=exactly"], "did you mean 'exact'?"),
+        (["study=separability", "sample=100"], "there is no setting 'sample'; did you mean 'samples'?"),
+        (["study=separability", "samples=5"], "samples: expected a number from 100"),
+        (["study=separability", "history=0"], "history: expected a number from 1"),
+        (["study=separability", "policy=nowhere"], "policy must be uniform or a run folder"),
+        (["study=separability", "env=mtach"], "did you mean"),
+        (["study=separability", "env=match", "env.colour=3"], "env.num_colours"),
+        (["study=separability", "env=CartPole-v1"], "expected a Dict"),
+        (["study=separability", "env=BabyAI-GoToLocal-v0", "method=exact"], "take method=samples"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(tmp_path, capsys, arguments, said):
+    assert run.main([*arguments, f"runs={tmp_path / 'runs'}"]) == 2
+    printed = capsys.readouterr().err
+    assert said in printed and printed.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_help_lists_the_settings_of_the_study(capsys):
+    assert run.main(["study=separability", "--help"]) == 0
+    assert "samples: 40000" in capsys.readouterr().out

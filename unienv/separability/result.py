@@ -1,0 +1,117 @@
+"""What an estimate of non-separability from samples says."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unienv.separability.transitions import Transitions
+
+CONDITIONING = "the present observation of every modality and the action; no history"
+LEVEL = 0.05
+RESOLUTION = 1e-3  # nats by which nets must beat a replicate, since no net is trained to the end
+_TIE = 1e-12  # nats, rounding
+_HARDLY = 2e-3  # nats of information that are not worth sharing out
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Non-separability of feedback, estimated from transitions. In nats.
+
+    Fields:
+        nonseparability: estimate; can be negative. Table: plug-in less its bias df / 2n. Net: `gain`, and once more
+            what of it came with the second half of the training data, as errors of fit go about as 1 / n.
+        gain: Table: plug-in. Net: held-out log-likelihood a transition that joint nets gain over separable ones.
+        standard_error, interval: of sampling alone, clustered by episode; 95 %. They know nothing of nets that learn
+            too little, and are no test.
+        statistic, null, p_value: what was tested, its values on data from the fitted separable law, and the share of
+            them that reach it, (1 + #) / (1 + B). Nets must exceed a replicate by `RESOLUTION`.
+        detected: p_value is at most 0.05.
+        information: estimate of I(X;Y), X the observation and the action. Net: entropy of feedback less held-out loss
+            of the joint net, too low by what that net fails to learn.
+        share: nonseparability / information, held to [0, 1]; None (n/a) where there is hardly information.
+        method: "table" or "net". conditioning: what X is. modalities: their names.
+        n, episodes, folds, net_seeds: sizes; the last two are 0 for tables.
+        df: parameters of the saturated less those of the separable law on the observed support; None for nets.
+        ladder: (width, held-out loss of separable nets of one seed, estimate with them), ascending; empty for tables.
+        calibration: (true, estimated) for synthetic feedback of known value on the recorded values, paired at random,
+            since only then is the truth known; one net seed. Empty for tables.
+        warnings: what to mind, one sentence each.
+    """
+
+    nonseparability: float
+    gain: float
+    standard_error: float
+    interval: tuple[float, float]
+    statistic: float
+    p_value: float
+    detected: bool
+    information: float
+    share: float | None
+    method: str
+    conditioning: str
+    modalities: tuple[str, ...]
+    n: int
+    episodes: int
+    folds: int
+    net_seeds: int
+    df: int | None
+    null: tuple[float, ...]
+    ladder: tuple[tuple[int, float, float], ...]
+    calibration: tuple[tuple[float, float], ...]
+    warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if not self.detected:
+            return f"non-separability not detected (estimate {self.nonseparability:.4f} nats, p = {self.p_value:.2f})"
+        share = "n/a" if self.share is None else f"{self.share:.0%}"
+        low, high = self.interval
+        return (
+            f"non-separability {self.nonseparability:.4f} nats [{low:.4f}, {high:.4f}], {share} of "
+            f"I(X;Y) = {self.information:.4f} nats, p = {self.p_value:.2f}"
+        )
+
+
+def conclude(
+    transitions: Transitions,
+    method: str,
+    value: float,
+    gain: float,
+    rows: np.ndarray,
+    statistic: float,
+    null: list[float],
+    information: float,
+    **rest: Any,
+) -> Estimate:
+    """An estimate from its parts: error, p-value and share are worked out here, alike for both methods."""
+    error = clustered_error(rows, transitions.episode)
+    margin = _TIE if method == "table" else RESOLUTION
+    p = (1 + sum(drawn >= statistic - margin for drawn in null)) / (1 + len(null))
+    share = min(1.0, max(0.0, value / information)) if information > _HARDLY else None
+    fields = {"folds": 0, "net_seeds": 0, "df": None, "ladder": (), "calibration": (), **rest}
+    return Estimate(
+        nonseparability=value,
+        gain=gain,
+        standard_error=error,
+        interval=(value - 1.96 * error, value + 1.96 * error),
+        statistic=statistic,
+        p_value=p,
+        detected=p <= LEVEL,
+        information=information,
+        share=share,
+        method=method,
+        conditioning=CONDITIONING,
+        modalities=transitions.modalities,
+        n=len(transitions),
+        episodes=len(np.unique(transitions.episode)),
+        null=tuple(null),
+        **fields,
+    )
+
+
+def clustered_error(values: np.ndarray, cluster: np.ndarray) -> float:
+    """Standard error of a mean over rows of which those of one cluster depend on each other."""
+    code = np.unique(cluster, return_inverse=True)[1]
+    sums = np.bincount(code, values - values.mean())
+    groups = len(sums)
+    return float(np.sqrt((sums**2).sum() * groups / max(groups - 1, 1)) / len(values))
