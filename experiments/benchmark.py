@@ -2,6 +2,8 @@
 
     python experiments/benchmark.py worlds              steps a second of every world, beside BabyAI and memcpy
     python experiments/benchmark.py threshold           seconds to success 0.95 on match, beside Stable-Baselines3's PPO
+    python experiments/benchmark.py solver              the exact solver of non-separability, beside a closed form
+    python experiments/benchmark.py estimates           nets on rendered match: rejections without and with an effect
     python experiments/benchmark.py worlds out=speed.json
 
 Peers are optional: pip install 'unienv-lab[peers]'. Fix the cores from outside, as with `taskset -c 0,1`.
@@ -26,6 +28,7 @@ from experiments.recorder import write_aside
 
 ROUNDS = 5
 _SECONDS = 1.0  # of one measurement
+_SEEDS = 40  # data sets of an error rate
 
 
 def worlds() -> list[dict[str, Any]]:
@@ -57,6 +60,52 @@ def threshold(success: float = 0.95) -> list[dict[str, Any]]:
         result.append({"name": name, "unit": "s", **_spread([row["seconds"] for row in mine])})
         result.append({"name": name, "unit": "env steps", **_spread([row["steps"] for row in mine])})
     return result
+
+
+def solver() -> list[dict[str, Any]]:
+    """Milliseconds and errors of the exact solver: hostile 2 x 2 x 2 tables, and noisy match with 64 values a side."""
+    from unienv.separability.canonical import match, two_by_two
+    from unienv.separability.tables import feedback_nonseparability
+
+    generator = np.random.default_rng(0)
+    tables = generator.dirichlet(np.full(8, 0.3), 3000) * (generator.random((3000, 8)) > 0.3)
+    tables = [t.reshape(2, 2, 1, 2) / t.sum() for t in tables if t.sum() > 0]
+    large = match(64, 0.1)
+    times, errors, sizes = [], [], []
+    for table in tables:
+        began = time.perf_counter()
+        found = feedback_nonseparability(table).nonseparability
+        times.append(1e3 * (time.perf_counter() - began))
+        errors.append(abs(found - two_by_two(table[:, :, 0])))
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        feedback_nonseparability(large)
+        sizes.append(1e3 * (time.perf_counter() - began))
+    return [
+        {"name": f"{len(tables)} random 2x2x2 tables with zeros", "unit": "ms", **_spread(times)},
+        {"name": "error against the closed form", "unit": "nats", **_spread(errors)},
+        {"name": "noisy match, 64x64x2", "unit": "ms", **_spread(sizes)},
+    ]
+
+
+def estimates() -> list[dict[str, Any]]:
+    """Rejections at level 0.05 from 10,000 rendered transitions of match, and what nets make of known values."""
+    from unienv.adapt import make_vector
+    from unienv.separability import estimate, record
+
+    rows = []
+    for kind, coupling in (("text", 0.0), ("image", 0.0), ("additive", 0.0), ("additive", 0.1737)):
+        envs = make_vector("match", 256, kind=kind, coupling=coupling)
+        truth = envs.world.nonseparability()  # type: ignore[attr-defined]
+        told = []
+        for seed in range(_SEEDS):
+            transitions = record(envs, 10_000, seed=1_000_003 * seed)
+            told.append(estimate(transitions, "net", net_seeds=1, calibrate=False, seed=seed))
+        name = f"match {kind}, NS = {truth:.4f}, {_SEEDS} data sets"
+        rate = sum(t.detected for t in told) / len(told)
+        rows.append({"name": f"{name}: rejected", "unit": "share", "median": rate, "least": rate, "most": rate})
+        rows.append({"name": name, "unit": "nats", **_spread([t.nonseparability for t in told])})
+    return rows
 
 
 def _alternate(cases: dict[str, Callable[[], Callable[[], int]]]) -> dict[str, list[float]]:
@@ -159,7 +208,7 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 def main(arguments: list[str]) -> int:
     """Run the benchmark named by the first argument; exit status 2 for a mistake."""
-    benchmarks = {"worlds": worlds, "threshold": threshold}
+    benchmarks = {"worlds": worlds, "threshold": threshold, "solver": solver, "estimates": estimates}
     out = [argument.removeprefix("out=") for argument in arguments if argument.startswith("out=")]
     names = [argument for argument in arguments if not argument.startswith("out=")]
     if len(names) != 1 or names[0] not in benchmarks:

@@ -7,7 +7,7 @@ from unienv.adapt import make_vector
 from unienv.separability.transitions import Transitions, record
 
 SMALL = {"num_colours": 2, "num_shapes": 1}
-QUICK = {"folds": 2, "updates": 40, "batch": 128, "replicates": 19}
+QUICK = {"folds": 2, "updates": 20, "batch": 128, "replicates": 19}
 
 
 @pytest.fixture(scope="module", autouse=True)

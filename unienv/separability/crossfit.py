@@ -10,12 +10,11 @@ from unienv.separability.calibrate import calibrate
 from unienv.separability.features import describe
 from unienv.separability.folds import Split, split_cells
 from unienv.separability.neural import Heads, Nested, Sizes
-from unienv.separability.result import Estimate, clustered_error, conclude
+from unienv.separability.result import Estimate, clustered_error, conclude, entropy_of, warn_of_little
 from unienv.separability.transitions import Transitions
 
 _THREADS = 4  # fits at a time
 _SETS = 33  # replicates at a time, for memory
-_LITTLE = 0.1  # share of the feedback's entropy below which nets have hardly learned anything that could be tested
 
 
 def by_net(
@@ -44,12 +43,11 @@ def by_net(
     limit = gains + split.gains(nets[:1], y) - split.gains([half], y)
     joint = split.held_out([net.joint for net in nets], y)
     statistic, null = _bootstrap(split, nets[0], y, outcomes, replicates, generator)
-    marginal = np.bincount(y, minlength=outcomes) / len(y)
-    entropy = -float(sum(p * np.log(p) for p in marginal if p > 0))
+    entropy = entropy_of(y)
     information = float(joint.mean()) + entropy
     warnings = [
         *_warn_of_width(losses[sizes.width] - losses[max(losses)], transitions.episode, float(limit.mean())),
-        *_warn_of_little(information, entropy),
+        *warn_of_little(information, entropy),
         *_warn_of_calibration(calibration),
     ]
     return conclude(
@@ -106,16 +104,6 @@ def _warn_of_width(gain: np.ndarray, episode: np.ndarray, value: float) -> tuple
     mean = float(gain.mean())
     if mean > max(2 * clustered_error(gain, episode), 0.1 * value, 5e-4):
         return (f"the separable net is still {mean:.4f} nats better when wider; the estimate may be a false positive",)
-    return ()
-
-
-def _warn_of_little(information: float, entropy: float) -> tuple[str, ...]:
-    """Whether nets have learned next to nothing of feedback that varies."""
-    if information < _LITTLE * entropy:
-        return (
-            f"the joint net accounts for {max(0.0, information):.4f} of {entropy:.4f} nats of feedback: what it does "
-            "not see can't be tested; more samples, or a policy that draws more feedback, would help",
-        )
     return ()
 
 

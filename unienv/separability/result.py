@@ -11,6 +11,7 @@ CONDITIONING = "the present observation of every modality and the action; no his
 LEVEL = 0.05
 RESOLUTION = 1e-3  # nats by which nets must beat a replicate, since no net is trained to the end
 _TIE = 1e-12  # nats, rounding
+_LITTLE = 0.1  # share of the feedback's entropy below which nets have hardly learned anything that could be tested
 _HARDLY = 2e-3  # nats of information that are not worth sharing out
 
 
@@ -115,3 +116,20 @@ def clustered_error(values: np.ndarray, cluster: np.ndarray) -> float:
     sums = np.bincount(code, values - values.mean())
     groups = len(sums)
     return float(np.sqrt((sums**2).sum() * groups / max(groups - 1, 1)) / len(values))
+
+
+def entropy_of(feedback: np.ndarray) -> float:
+    """H(Y) in nats of codes (n,)."""
+    p = np.bincount(feedback) / len(feedback)
+    return -float(p[p > 0] @ np.log(p[p > 0]))
+
+
+def warn_of_little(information: float, entropy: float) -> tuple[str, ...]:
+    """Whether nets have learned next to nothing of feedback that varies."""
+    if information < _LITTLE * entropy:
+        return (
+            f"the joint net accounts for {max(0.0, information):.4f} of {entropy:.4f} nats of feedback: what it does "
+            "not see can't be tested; more samples, a policy that draws more feedback, or nets that learn to see "
+            "(encoders.probe, method=psi in a study) would help",
+        )
+    return ()
