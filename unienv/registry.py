@@ -49,7 +49,7 @@ def register(name: str, entry_point: str, **parameters: Any) -> str:
 
 
 def make_world(world: str | World, **parameters: Any) -> World:
-    """A world from its name ("match"), id ("UniEnv/Match-v0") or entry point ("module:Class"), with parameters.
+    """A world from its name ("match"), id ("UniEnv/Match-v0", "module:Id") or entry point ("module:Class").
 
     Raises:
         ValueError: one line with the nearest valid name, for an unknown world or parameter.
@@ -64,7 +64,13 @@ def make_world(world: str | World, **parameters: Any) -> World:
 
 
 def world_class(name: str) -> tuple[type[World], dict[str, Any]]:
-    """The class behind a world's name, id or entry point, and the parameters it was registered with."""
+    """The class behind a world's name, id or entry point, and the parameters it was registered with.
+
+    "module:UniEnv/Mine-v0" imports the module, which registers the id, as in Gymnasium.
+    """
+    if re.fullmatch(r"[\w.]+:.*-v\d+", name):
+        module, _, name = name.partition(":")
+        importlib.import_module(module)
     entry_point, parameters = name, {}
     if ":" not in name:
         spec = gym.registry.get(name) or gym.registry.get(world_id(name))

@@ -106,6 +106,11 @@ def test_a_world_has_a_name_an_id_and_an_entry_point():
     one_line(lambda: unienv.make_world(world, kind="text"), "kind")
 
 
+def test_an_id_may_name_the_module_that_registers_it():
+    kind, parameters = world_class(f"{__name__}:UniEnv/QuickDoors-v0")
+    assert kind.__name__ == "Doors" and parameters == {"horizon": 2}
+
+
 def test_registered_parameters_are_defaults():
     for make in (gym.make, gym.make_vec):
         assert make("UniEnv/QuickDoors-v0").unwrapped.world.horizon == 2
@@ -153,4 +158,5 @@ def test_a_limit_of_no_steps_is_refused(steps):
 
 
 def test_parameters_are_the_constructors():
-    assert list(parameters_of(Goto)) == ["size", "num_objects", "horizon", "signal", "backend", "device"]
+    mine = ["size", "num_objects", "num_colours", "num_shapes", "horizon"]
+    assert list(parameters_of(Goto)) == [*mine, "signal", "backend", "device"]
