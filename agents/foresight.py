@@ -73,11 +73,12 @@ def foresee(
     """
     device = play.actions.device
     kind = (2 * (play.rewards > 0) + play.terminated.long()).cpu()
-    weights = (1.0 / torch.bincount(kind))[kind]
+    shares = (1.0 / torch.bincount(kind).double())[kind].cumsum(dim=0)
     size = max(1, len(kind) // (2 * minibatches))
     totals = {"feedback_loss": 0.0, "grad_norm": 0.0}
     for _ in range(minibatches):
-        rows = torch.multinomial(weights, size, replacement=True, generator=generator).to(device)
+        chance = torch.rand(size, dtype=torch.float64, generator=generator) * shares[-1]
+        rows = torch.searchsorted(shares, chance).clamp(max=len(kind) - 1).to(device)
         with autocast(device, bfloat16):
             decision = network(select(play.observations, rows), network.initial_carry(size))
             loss = feedback_loss(decision.feedback, play.actions[rows], play.rewards[rows], play.terminated[rows])

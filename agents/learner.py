@@ -58,6 +58,7 @@ class Learner:
         self.minibatches = torch.Generator().manual_seed(2 * own + 1)
         self.collector = Collector(self.envs, self.network, self.actions, seed * _SLOTS + rank() * ppo.worlds)
         self.steps = 0
+        self.acting = False  # play is over, and stays so when a run is made longer
 
     @property
     def parameters(self) -> int:
@@ -73,8 +74,9 @@ class Learner:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = self.ppo.lr * max(0.0, 1.0 - self.steps / self.total_steps)
-        to_play = math.ceil((self.ppo.play * self.total_steps - self.steps) / self.ppo.worlds)
-        if to_play > 0:
+        self.acting = self.acting or self.steps >= self.ppo.play * self.total_steps
+        if not self.acting:
+            to_play = math.ceil((self.ppo.play * self.total_steps - self.steps) / self.ppo.worlds)
             return self._play(min(to_play, _PLAY * self.ppo.horizon))
         with autocast(self.device, self.bfloat16):
             rollout, episodes = self.collector.collect(self.ppo.horizon)
@@ -99,7 +101,7 @@ class Learner:
     def policy(self, num_worlds: int, seed: int) -> NetworkPolicy:
         """The present policy for other worlds, with randomness of its own."""
         generator = torch.Generator(self.device).manual_seed(seed)
-        return NetworkPolicy(self.network, num_worlds, generator, self.bfloat16)
+        return NetworkPolicy(self.network, num_worlds, generator, self.bfloat16, self.collector.first_action)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint into a run folder; all replicas call it together."""
@@ -134,7 +136,7 @@ class Learner:
         checkpoint.restore_optimiser(self.network, self.optimiser, shared)
         if "steps" not in shared:
             raise ValueError(f"{source / 'agent.safetensors'} is no checkpoint: it has no count of steps")
-        self.steps = int(shared["steps"])
+        self.steps, self.acting = int(shared["steps"]), bool(shared.get("acting", True))
         own = source / f"worlds-{rank()}.safetensors"
         if own.exists():  # not for a replica that joined since
             self._restore_own(checkpoint.load_tensors(own))
@@ -143,7 +145,7 @@ class Learner:
     def _shared_tensors(self) -> dict[str, Tensor]:
         network = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         moments = checkpoint.optimiser_tensors(self.network, self.optimiser)
-        return {**network, **moments, "steps": torch.tensor(self.steps)}
+        return {**network, **moments, "steps": torch.tensor(self.steps), "acting": torch.tensor(self.acting)}
 
     def _own_tensors(self) -> dict[str, Tensor]:
         generators = {"actions": self.actions.get_state(), "minibatches": self.minibatches.get_state()}

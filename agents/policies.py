@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from torch import Generator, Tensor
 
@@ -22,12 +23,21 @@ class Policy(Protocol):
 class NetworkPolicy:
     """a ~ Pi(. | h): samples from a network, as J is defined.
 
+    Args:
+        network: trained.
+        num_worlds: N.
+        generator: of the actions, on the network's device.
+        bfloat16: whether matrix products run in bfloat16.
+        first_action: number of the action that the network counts as 0.
+
     Attributes:
         probabilities: (N, K) float32 of the last decision.
     """
 
-    def __init__(self, network: Network, num_worlds: int, generator: Generator, bfloat16: bool) -> None:
-        self.network, self.generator, self.bfloat16 = network, generator, bfloat16
+    def __init__(
+        self, network: Network, num_worlds: int, generator: Generator, bfloat16: bool, first_action: int = 0
+    ) -> None:
+        self.network, self.generator, self.bfloat16, self.first_action = network, generator, bfloat16, first_action
         self.carry = network.initial_carry(num_worlds)
         self.probabilities = np.empty((num_worlds, 0), np.float32)
 
@@ -42,19 +52,19 @@ class NetworkPolicy:
         self.carry = decision.carry
         probabilities = decision.logits.softmax(dim=-1)
         self.probabilities = probabilities.cpu().numpy()
-        return torch.multinomial(probabilities, 1, generator=self.generator)[:, 0].cpu().numpy()
+        return torch.multinomial(probabilities, 1, generator=self.generator)[:, 0].cpu().numpy() + self.first_action
 
 
 class RandomPolicy:
     """Uniform actions: the lower anchor."""
 
-    def __init__(self, num_actions: int, generator: np.random.Generator) -> None:
-        self.num_actions, self.generator = num_actions, generator
+    def __init__(self, space: spaces.Discrete, generator: np.random.Generator) -> None:
+        self.space, self.generator = space, generator
 
     def act(self, observation: dict[str, Any], start: np.ndarray) -> np.ndarray:
         """Uniform actions (N,)."""
         del observation
-        return self.generator.integers(self.num_actions, size=len(start))
+        return int(self.space.start) + self.generator.integers(int(self.space.n), size=len(start))
 
 
 class OraclePolicy:

@@ -63,7 +63,7 @@ class Collector:
         self.takes_tensors = world is not None and world.backend == "torch"
         observation, _ = envs.reset(seed=seed)
         self.prepared = self._prepare(observation)
-        self.num_actions = int(envs.single_action_space.n)  # type: ignore[attr-defined]
+        self.num_actions, self.first_action = (int(getattr(envs.single_action_space, k)) for k in ("n", "start"))
         self.carry = network.initial_carry(envs.num_envs)
         self.start = torch.ones(envs.num_envs, dtype=torch.bool, device=self.device)
         self.returns = torch.zeros(envs.num_envs, dtype=torch.float64)
@@ -128,7 +128,8 @@ class Collector:
 
     def _advance(self, action: Tensor, episodes: Episodes) -> tuple[Any, Tensor, Tensor, Tensor, Mapping[str, Any]]:
         """Step the worlds: observation, reward, terminated, terminated or truncated, info."""
-        sent = action if self.takes_tensors else action.cpu().numpy()
+        sent = action + self.first_action
+        sent = sent if self.takes_tensors else sent.cpu().numpy()
         after, reward, terminated, truncated, info = self.envs.step(sent)
         reward, terminated, truncated = (self._tensor(x) for x in (reward, terminated, truncated))
         over = terminated | truncated

@@ -23,7 +23,7 @@ from unienv.separability.transitions import Transitions
 
 _DIM, _WIDTH, _QUERIES, _HEADS = 64, 64, 4, 4
 _RATE = 2e-3
-_EVENNESS = 0.5  # 0 draws outcomes as often as they occur, 1 all equally often
+_EVENNESS = 0.75  # 0 draws outcomes as often as they occur, 1 all equally often
 _CHECK = 20  # updates between looks at the inner split
 _INNER = 8  # one episode in so many decides when training stops
 _LOOK = 6000  # rows of a look, at most
@@ -97,20 +97,21 @@ class Rows:
 
 
 def estimate_by_psi(
-    transitions: Transitions, folds: int = 5, updates: int = 200, batch: int = 1024, replicates: int = 99, seed: int = 0
+    transitions: Transitions, folds: int = 5, updates: int = 400, batch: int = 1024, replicates: int = 99, seed: int = 0
 ) -> Estimate:
     """Estimate non-separability, and test whether there is any.
 
     Nets are cross-fitted over folds of episodes, on minibatches in which rare outcomes are drawn more often; adding the
     log weights of the draw to the scores in training leaves the scores those of the natural law, in the separable class
-    or not. The separable net is trained twice as long, for what it fails to learn would pass for non-separability. The
+    or not. The joint net first learns feedback on its own, for what must be told before modalities can be joined (that
+    something is met at all) gains nothing over the separable net; then a new head makes a residual of what it sees. The
     test refits the heads alone, within each held-out fold: on one half of its episodes, judged on the other, for the
     recorded feedback and for feedback drawn from the separable law. The nets have seen neither half.
 
     Args:
         transitions: with a text and pixels as modalities.
         folds: K >= 2.
-        updates: of the residual; the separable net gets twice as many.
+        updates: of the separable and of the joint net; the residual gets a quarter.
         batch: rows of an update.
         replicates: B of the test.
         seed: equal seeds give equal numbers on one machine.
@@ -128,8 +129,8 @@ def estimate_by_psi(
         inner = torch.from_numpy(np.flatnonzero((fold != k) & (part % _INNER == 0)))
         train = torch.from_numpy(np.flatnonzero((fold != k) & (part % _INNER > 0)))
         trainer = _Trainer(rows, train, inner, updates, batch, seed * folds + k)
-        late = trainer.fit("late", _DIM, None)
-        held = trainer.held_out(late, trainer.fit("joint", _DIM, late), test)
+        late, whole = trainer.fit("late", _DIM), trainer.fit("joint", _DIM)
+        held = trainer.held_out(late, trainer.residual(whole, late), test)
         y = rows.feedback[test, None]
         joint[test] = held.joint.gather(1, y)[:, 0]
         gains[test] = (held.joint - held.separable).gather(1, y)[:, 0]
@@ -137,7 +138,7 @@ def estimate_by_psi(
         if k == 0:
             ladder = {_DIM: held.separable}
             for dim in (_DIM // 4, 2 * _DIM):
-                ladder[dim] = trainer.held_out(trainer.fit("late", dim, None), None, test).separable
+                ladder[dim] = trainer.held_out(trainer.fit("late", dim), None, test).separable
             ladder = {dim: -float(law.gather(1, y).mean()) for dim, law in sorted(ladder.items())}
     statistic, null = _bootstrap(tests, rows.outcomes, replicates, generator)
     information = float(joint.mean()) + entropy_of(transitions.feedback)
@@ -170,13 +171,21 @@ class _Trainer:
         self.weight = (count**-_EVENNESS)[rows.feedback[train]]
         self.log_share = -_EVENNESS * count.log()
 
-    def fit(self, form: str, dim: int, base: Probe | None) -> Probe:
-        """A net of a form, on top of a frozen one."""
+    def fit(self, form: str, dim: int) -> Probe:
+        """A new net of a form."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             probe = Probe(self.rows.space, form, self.rows.num_actions, self.rows.outcomes, dim)
+        return self._train(probe, None, self.updates)
+
+    def residual(self, probe: Probe, base: Probe) -> Probe:
+        """A trained net on top of a frozen one, with a new head: nothing, until the data say otherwise."""
+        nn.init.zeros_(probe.head.weight)
+        nn.init.zeros_(probe.head.bias)
+        return self._train(probe.requires_grad_(True), base, self.updates // 4)
+
+    def _train(self, probe: Probe, base: Probe | None, updates: int) -> Probe:
         optimiser = torch.optim.Adam(probe.parameters(), _RATE)
-        updates = self.updates if base else 2 * self.updates
         schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, updates)
         best, kept = self._loss(probe, base), {name: value.clone() for name, value in probe.state_dict().items()}
         for update in range(1, updates + 1):

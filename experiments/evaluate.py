@@ -32,7 +32,7 @@ def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
     measure = partial(objective, gamma=config.ppo.gamma, episodes=config.episodes, seed=_UNSEEN + config.seed)
     agent = measure(envs, learner.policy(envs.num_envs, seed=config.seed))
     generator = np.random.default_rng(config.seed)
-    anchors = {"random": measure(envs, RandomPolicy(int(envs.single_action_space.n), generator))}  # type: ignore[attr-defined]
+    anchors = {"random": measure(envs, RandomPolicy(envs.single_action_space, generator))}  # type: ignore[arg-type]
     if hasattr(envs, "oracle"):
         anchors["oracle"] = measure(envs, OraclePolicy(envs))
     stated = getattr(getattr(envs, "world", None), "nonseparability", None)
@@ -74,7 +74,7 @@ def _episode(envs: Any, policy: Any, episode: int, seed: int) -> list[dict[str, 
     while not over:
         action = policy.act(observation, start)
         row = _row(observation, envs.vocabulary, episode) | {
-            "action": int(action[0]),
+            "action": int(action[0]) - policy.first_action,
             "probabilities": policy.probabilities[0].astype(np.float64),
         }
         observation, reward, terminated, truncated, info = envs.step(action)

@@ -27,15 +27,18 @@ console = Console(stderr=True, highlight=False)
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0 done, 1 failed, 2 mistaken arguments, 130 stopped by Ctrl-C after saving."""
-    if {"-h", "--help", "help"} & set(arguments):
-        study = _study([a for a in arguments if "=" in a])
-        print(f"{__doc__}\n{to_yaml(study.CONFIG())}")
-        return 0
     try:
         study = _study(arguments)
+        if {"-h", "--help", "help"} & set(arguments):
+            print(f"{__doc__}\n{to_yaml(study.CONFIG())}")
+            return 0
         config, folder = study.prepare(arguments)
     except ValueError as error:
         console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        return 2
+    except Exception as error:  # as may the constructor of an environment of the user's own
+        told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        console.print(f"[red]error:[/red] the environment can't be built: {escape(told)}", soft_wrap=True)
         return 2
     try:
         summary = study.run(config, folder, console)

@@ -46,12 +46,12 @@ def claims(study: dict[str, Any]) -> dict[str, list[str]]:
             may.append(f"{version} is non-separable under {exact['rho']}: Eq. (10) fails for its feedback.")
             may.append(f"The coupling has order {_order(exact)}.")
         else:
-            may.append(
-                f"{version} is separable under {exact['rho']}, and under every law that reaches the same states."
-            )
-        may_not.append("The same size under another behaviour: only the zero does not depend on it.")
+            may.append(f"The feedback of {version[0].lower()}{version[1:]} is separable under {exact['rho']}.")
+        may_not.append("The same figure under another behaviour; where the state is hidden, not even the same zero.")
         if exact["small"]:
             may_not.append("The same figure for the full-sized world.")
+    if rungs and "one of" in rungs["decision"]:
+        may_not.append("What whole plans lose by late fusion: the ladder values one decision at a time.")
     if rungs and rungs["gap_bound"] > 1e-6:
         may.append(f"Late fusion loses at least {rungs['gap_bound']:.4f} of the signal in {rungs['decision']}.")
     else:
@@ -74,6 +74,8 @@ def print_tables(study: dict[str, Any], console: Console) -> None:
         console.print(_figures(title, told))
     if study["ladder"]:
         console.print(_ladder_table(study["ladder"]))
+    if "enumeration" in study:
+        console.print(f"[yellow]mind:[/yellow] not enumerated: {study['enumeration']}", soft_wrap=True)
     for warning in (study["estimate"] or {}).get("warnings", ()):
         console.print(f"[yellow]mind:[/yellow] {warning}", soft_wrap=True)
 
@@ -112,11 +114,11 @@ def _ladder_table(rungs: dict[str, Any]) -> Table:
     table.add_column("meaning", overflow="fold")
     table.add_row("blind", f"{rungs['blind']:.4f}", "the best fixed action")
     for name, value in zip(rungs["modalities"], rungs["single"], strict=True):
-        table.add_row(name, f"{value:.4f}", f"the best policy that sees {name} alone")
+        table.add_row(name, f"{value:.4f}", f"the best choice that sees {name} alone")
     low, high = rungs["late"], rungs["late_bound"]
     late = f"{low:.4f}" if rungs["certified"] else f"{low:.4f} to {high:.4f}"
     table.add_row("late", late, "the best sum of per-modality scores" + ", proved" * rungs["certified"])
-    table.add_row("joint", f"{rungs['joint']:.4f}", "the best policy that sees all jointly")
+    table.add_row("joint", f"{rungs['joint']:.4f}", "the best choice that sees all jointly")
     gap = f"{rungs['gap']:.4f}" if rungs["certified"] else f"{rungs['gap_bound']:.4f} to {rungs['gap']:.4f}"
     table.add_row("GAP", gap, "joint less late: what late fusion costs")
     return table
@@ -165,13 +167,16 @@ def _exact_verdict(study: dict[str, Any]) -> str:
     if whole <= ZERO:
         return f"{subject} tells nothing: feedback does not depend on observation and action."
     if nats <= ZERO:
-        return f"{subject} is separable: a sum of per-modality scores expresses it exactly (0 nats)."
-    text = f"{subject} is non-separable: {nats:.4f} nats a step, {nats / whole:.0%} of I(X;Y)."
+        text = f"{subject} is separable: a sum of per-modality scores expresses it exactly (0 nats)."
+        if (signal := _mean(exact, "signal", "nonseparability")) > ZERO:
+            text += f" The signal made of it is not: {signal:.4f} nats a step."
+    else:
+        text = f"{subject} is non-separable: {nats:.4f} nats a step, {nats / whole:.0%} of I(X;Y)."
     if rungs["gap_bound"] > 1e-6:
         at_least = "" if rungs["certified"] else "at least "
         return f"{text} Late fusion loses {at_least}{rungs['gap_bound']:.4f} of the signal in {rungs['decision']}."
     if rungs["certified"]:
-        return f"{text} Yet the best late fusion decides as well as a joint policy (GAP 0)."
+        return f"{text} Late fusion loses nothing in {rungs['decision']} (GAP 0)."
     return f"{text} Whether late fusion loses value was not decided."
 
 

@@ -56,15 +56,30 @@ def prepare(arguments: list[str]) -> tuple[SeparabilityConfig, Path]:
     if config.method not in METHODS:
         near = nearest(config.method, METHODS)
         raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {config.method!r}; did you mean {near!r}?")
-    if config.policy != "uniform" and not (Path(config.policy) / "config.yaml").exists():
-        raise ConfigError(f"policy must be uniform or a run folder, and there is no config.yaml in {config.policy!r}")
+    if config.policy != "uniform":
+        _check_policy(config)
+    make_vector(str(config.env["id"]), 1, **_parameters(config)).close()
     if config.method == "exact" and not _is_world(config):
         raise ConfigError(f"only worlds can be enumerated, and {config.env['id']} is none; take method=samples")
-    make_vector(str(config.env["id"]), 1, **_parameters(config)).close()
     folder = new_folder(config)
     folder.mkdir(parents=True)
     write_aside(folder / "config.yaml", to_yaml(config))
     return config, folder
+
+
+def _check_policy(config: SeparabilityConfig) -> None:
+    """ConfigError for a behaviour that can't be recorded."""
+    if not (Path(config.policy) / "config.yaml").exists():
+        raise ConfigError(f"policy must be uniform or a run folder, and there is no config.yaml in {config.policy!r}")
+    trained = load(Path(config.policy))
+    if trained.env["id"] != config.env["id"]:
+        raise ConfigError(f"policy={config.policy} was trained on {trained.env['id']}, not on {config.env['id']}")
+    if trained.agent.memory != "none":
+        raise ConfigError(
+            f"policy={config.policy} has memory; feedback is measured given the present observation alone"
+        )
+    if config.method in ("auto", "exact"):
+        raise ConfigError(f"a policy is for recording: method=samples, table, net or psi, got method={config.method}")
 
 
 def run(config: SeparabilityConfig, folder: Path, console: Console) -> dict[str, Any]:
@@ -88,12 +103,17 @@ def measure(config: SeparabilityConfig, say: Any = print) -> dict[str, Any]:
     """Everything that is computed, as plain data."""
     parameters = _parameters(config)
     study: dict[str, Any] = {"env": config.env["id"], "parameters": parameters, "exact": None, "ladder": None}
-    study |= {"estimate": None, "rho": "uniform actions, the environment's own resets"}
+    behaviour = "uniform actions" if config.policy == "uniform" else f"the agent of {config.policy}"
+    study |= {"estimate": None, "rho": f"{behaviour}, the environment's own resets"}
     study["conditioning"] = "the present observation and the action"
     if config.method in ("auto", "exact") and _is_world(config):
-        study |= _enumerate(config, parameters, say)
-        study["conditioning"] = study["exact"]["conditioning"]
-        study["modalities"] = study["exact"]["modalities"]
+        try:
+            study |= _enumerate(config, parameters, say)
+            study["conditioning"], study["modalities"] = (study["exact"][k] for k in ("conditioning", "modalities"))
+        except NotEnumerable as error:
+            if config.method == "exact":
+                raise
+            study["enumeration"] = str(error)
     if study["exact"] is None or (study["exact"]["small"] and config.method == "auto"):
         study |= _sample(config, parameters, say)
     return study
@@ -140,7 +160,8 @@ def _dial(name: str, parameters: dict[str, Any], world: World, config: Separabil
         turned = make_world(name, **{**parameters, **(world.small or {}), "coupling": coupling})
         kernel = enumerate_world(turned, config.horizon or turned.horizon)
         told = exact(kernel, history=config.history, horizon=config.horizon or turned.horizon)
-        gap = ladder(kernel, config.horizon or turned.horizon, _SEARCH / len(_DIAL)).gap
+        rungs = ladder(kernel, config.horizon or turned.horizon, _SEARCH / len(_DIAL))
+        gap = rungs.gap if rungs.certified else None
         points.append([coupling, told.total("feedback", "nonseparability") / told.length, gap])
     return points
 
@@ -167,7 +188,7 @@ def _sample(config: SeparabilityConfig, parameters: dict[str, Any], say: Any) ->
     counts = np.bincount(transitions.feedback, minlength=len(transitions.names))
     feedback = dict(zip(transitions.names, (counts / counts.sum()).tolist(), strict=True))
     plain = json.loads(json.dumps(asdict(told))) | {"policy": policy, "feedback": feedback}
-    return {"estimate": plain, "modalities": list(told.modalities), "rho": f"{policy}, the environment's own resets"}
+    return {"estimate": plain, "modalities": list(told.modalities)}
 
 
 def _behaviour(config: SeparabilityConfig, num_envs: int) -> Any:
@@ -182,7 +203,7 @@ def _behaviour(config: SeparabilityConfig, num_envs: int) -> Any:
     if not learner.load(Path(config.policy)):
         raise ValueError(f"{config.policy} holds no checkpoint")
     policy = learner.policy(num_envs, config.seed)
-    going_on = np.zeros(num_envs, bool)  # memoryless agents do not ask; others keep what they remember
+    going_on = np.zeros(num_envs, bool)  # where episodes start is of no matter without memory
     return lambda observation: policy.act(observation, going_on)
 
 

@@ -117,3 +117,40 @@ def test_a_run_stopped_during_play_goes_on_bit_by_bit(tmp_path):
     second = make_learner(play=0.5, total_steps=1200)
     assert second.load(tmp_path)
     assert [second.update() for _ in range(3)] == told[1:]
+
+
+def test_a_run_made_longer_does_not_play_again(tmp_path):
+    short = make_learner(play=0.5, total_steps=256)
+    while short.steps < 256:
+        told = short.update()
+    assert "policy_loss" in told
+    short.save(tmp_path)
+    longer = make_learner(play=0.5, total_steps=25_600)
+    assert longer.load(tmp_path)
+    assert "policy_loss" in longer.update()
+
+
+def test_actions_are_numbered_from_the_spaces_start():
+    import gymnasium as gym
+    from gymnasium import spaces
+
+    class Shifted(gym.ActionWrapper):
+        """Stairs whose actions are 3 and 4."""
+
+        def __init__(self):
+            super().__init__(gym.make("TestStairs-v0"))
+            self.action_space = spaces.Discrete(2, start=3)
+
+        def action(self, action):
+            assert action in (3, 4)
+            return action - 3
+
+    gym.register("TestShifted-v0", Shifted)
+    try:
+        learner = make_learner("TestShifted-v0", worlds=4, minibatches=2)
+        play, _ = learner.collector.play(3)
+        rollout, _ = learner.collector.collect(3)
+        assert set(play.actions.tolist()) | set(rollout.actions.flatten().tolist()) == {0, 1}
+        assert set(learner.policy(4, 0).act({k: v for k, v in learner.envs.reset()[0].items()}, [True] * 4)) <= {3, 4}
+    finally:
+        del gym.registry["TestShifted-v0"]

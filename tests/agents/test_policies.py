@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from scipy.stats import binomtest, chisquare
 
 from agents.network import make_network
@@ -26,7 +27,7 @@ def policy_for(network, worlds=4, seed=0):
 
 
 def test_a_random_policy_is_uniform():
-    actions = RandomPolicy(5, np.random.default_rng(0)).act({}, np.zeros(20_000, bool))
+    actions = RandomPolicy(spaces.Discrete(5), np.random.default_rng(0)).act({}, np.zeros(20_000, bool))
     assert actions.shape == (20_000,)
     assert chisquare(np.bincount(actions, minlength=5)).pvalue > 1e-3
 

@@ -1,8 +1,10 @@
 import json
 import math
 
+import gymnasium as gym
 import pytest
 
+import unienv
 from experiments import run
 from experiments.studies import reading, separability
 
@@ -115,3 +117,49 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, capsys, arguments, sa
 def test_help_lists_the_settings_of_the_study(capsys):
     assert run.main(["study=separability", "--help"]) == 0
     assert "samples: 40000" in capsys.readouterr().out
+
+
+def test_what_cannot_be_enumerated_is_sampled_instead(tmp_path, capsys):
+    unienv.register("Continuous-v0", "tests.unienv.separability.toys:Continuous")
+    try:
+        arguments = ["study=separability", "env=UniEnv/Continuous-v0", "samples=400", f"runs={tmp_path}"]
+        assert run.main(arguments) == 0
+        assert run.main([*arguments, "method=exact"]) == 1
+    finally:
+        del gym.registry["UniEnv/Continuous-v0"]
+    told = json.loads(next(tmp_path.glob("*/separability.json")).read_text())
+    assert told["exact"] is None and told["estimate"]["n"] == 400 and "keys.uniform" in told["enumeration"]
+    assert "not enumerated" in capsys.readouterr().err
+
+
+def test_the_signal_is_named_where_it_alone_is_joint():
+    unienv.register("Made-v0", "tests.unienv.separability.toys:Made")
+    try:
+        config = separability.parse(["env=UniEnv/Made-v0", "study=separability"], separability.SeparabilityConfig)
+        told = separability.measure(config, say=lambda text: None)
+    finally:
+        del gym.registry["UniEnv/Made-v0"]
+    verdict = reading.verdict(told)
+    assert "is separable" in verdict and "signal made of it is not" in verdict and "loses 0.2500" in verdict
+
+
+def test_a_policy_of_another_environment_is_refused(tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text("env:\n  id: match\n")
+    assert run.main(["study=separability", "env=goto", f"policy={tmp_path}", "method=net"]) == 2
+    assert "was trained on match, not on goto" in capsys.readouterr().err
+    assert run.main(["study=separability", "env=match", f"policy={tmp_path}"]) == 2
+    assert "a policy is for recording" in capsys.readouterr().err
+
+
+def test_help_of_an_unknown_study_and_an_environment_that_raises_are_one_line(capsys):
+    def boom():
+        raise KeyError("no engine")
+
+    gym.register("TestBoom-v0", boom)
+    try:
+        assert run.main(["--help", "study=foo"]) == 2
+        assert run.main(["study=separability", "env=TestBoom-v0"]) == 2
+    finally:
+        del gym.registry["TestBoom-v0"]
+    printed = capsys.readouterr().err
+    assert "there is no study 'foo'" in printed and "no engine" in printed and "Traceback" not in printed

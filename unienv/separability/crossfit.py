@@ -35,16 +35,18 @@ def by_net(
         fits = [pool.submit(split.fit, count, net, sizes, seed) for net in range(seeds)]
         smaller = pool.submit(split.fit, count, 0, sizes, seed, half=True)
         others = [pool.submit(split.fit, count, 0, replace(sizes, width=w), seed, joint=False) for w in widths]
-        calibration = calibrate(transitions, tables, folds, sizes, chance, seed, pool) if calibrated else ()
+        calibration = (
+            calibrate(transitions, tables, folds, sizes, chance, seed, pool) if calibrated and np.ptp(y) else ()
+        )
         nets, half = [fit.result() for fit in fits], smaller.result()
         separable = {width: fit.result().separable for width, fit in zip(widths, others, strict=True)}
     losses = {w: -split.held_out([law], y) for w, law in (separable | {sizes.width: nets[0].separable}).items()}
     gains = split.gains(nets, y)
     limit = gains + split.gains(nets[:1], y) - split.gains([half], y)
-    joint = split.held_out([net.joint for net in nets], y)
+    joint, one, less = (split.held_out(laws, y) for laws in ([n.joint for n in nets], [nets[0].joint], [half.joint]))
     statistic, null = _bootstrap(split, nets[0], y, outcomes, replicates, generator)
     entropy = entropy_of(y)
-    information = float(joint.mean()) + entropy
+    information = float((joint + one - less).mean()) + entropy
     warnings = [
         *_warn_of_width(losses[sizes.width] - losses[max(losses)], transitions.episode, float(limit.mean())),
         *warn_of_little(information, entropy),

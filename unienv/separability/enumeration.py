@@ -122,10 +122,10 @@ def branch(function: Callable[[Any, np.ndarray], Any], num_rows: int, limit: int
         try:
             return rows, weights, function(_Draws(decided, len(rows)), rows)
         except _Undecided as draw:
+            if len(rows) * draw.chance.shape[-1] > limit:
+                raise NotEnumerable(f"more than {limit:,} outcomes of a step's draws; take a smaller version") from None
             chance = draw.chance if draw.chance.ndim == 2 else np.tile(draw.chance, (len(rows), 1))
             copied, outcome = np.nonzero(chance > 0)
-            if len(copied) > limit:
-                raise NotEnumerable(f"more than {limit:,} outcomes of a step's draws; take a smaller version") from None
             rows, weights = rows[copied], weights[copied] * chance[copied, outcome]
             outcomes = draw.outcomes[outcome] if draw.chance.ndim == 1 else draw.outcomes[copied, outcome]
             decided = {key: values[copied] for key, values in decided.items()} | {draw.key: outcomes}
@@ -140,16 +140,24 @@ class _Undecided(Exception):
 
 
 class _Draws:
-    """Stands in for `unienv.rng.Keys`: tells what was decided and asks for the rest."""
+    """Stands in for `unienv.rng.Keys`: tells what was decided and asks for the rest.
+
+    A salt stands for one draw. Two different ones from the same salt would hang together through their bits, which is
+    refused rather than told wrongly; so are the clock and the stream, which are no part of a state.
+    """
 
     xp = np
 
     def __init__(self, decided: dict[Any, np.ndarray], num_rows: int) -> None:
-        self._decided = decided
-        self.stream = self.step = np.zeros(num_rows, np.int64)
+        self._decided, self._num_rows = decided, num_rows
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotEnumerable(
+            f"the world reads keys.{name}, which can't be counted; integers, bernoulli, permutation can"
+        )
 
     def integers(self, salt: int, highs: Sequence[int]) -> np.ndarray:
-        key = ("integers", salt, tuple(highs))
+        key = self._key(salt, "integers", *highs)
         if key not in self._decided:
             count = _within(math.prod(highs))
             outcomes = np.stack(np.unravel_index(np.arange(count), tuple(highs)), axis=1)
@@ -158,7 +166,8 @@ class _Draws:
 
     def bernoulli(self, salt: int, probability: np.ndarray | float) -> np.ndarray:
         """Keeps an interval of the uniform number behind the coin: equal salts toss one coin, for any threshold."""
-        key, threshold = ("bernoulli", salt), np.broadcast_to(np.asarray(probability, np.float64), self.step.shape)
+        key = self._key(salt, "bernoulli")
+        threshold = np.broadcast_to(np.asarray(probability, np.float64), (self._num_rows,))
         low, high = self._decided.get(key, np.tile([0.0, 1.0], (len(threshold), 1))).T
         cut = np.clip(threshold, low, high)
         if ((low < cut) & (cut < high)).any():
@@ -168,17 +177,25 @@ class _Draws:
 
     def permutation(self, salt: int, length: int, count: int | None = None) -> np.ndarray:
         count = length if count is None else count
-        key = ("permutation", salt, length, count)
+        key = self._key(salt, "permutation", length, count)
         if key not in self._decided:
             number = _within(math.perm(length, count))
             outcomes = np.array(list(itertools.permutations(range(length), count))).reshape(number, count)
             raise _Undecided(key, outcomes, np.full(number, 1.0 / number))
         return self._decided[key]
 
-    def uniform(self, salt: int, count: int) -> np.ndarray:
-        raise NotEnumerable("the world draws uniform numbers, which are infinitely many; keys.bernoulli can be counted")
+    def _key(self, salt: int, *draw: Any) -> tuple[Any, ...]:
+        for known, *other in self._decided:
+            if known == salt and other != list(draw):
+                raise NotEnumerable(
+                    f"the world takes two different draws from salt {salt}; give each a salt of its own"
+                )
+        return (salt, *draw)
 
-    bits = uniform
+
+def _exactly(value: float) -> str:
+    """A number in as few digits as tell it from all others."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
 
 
 def _within(count: int) -> int:
@@ -235,7 +252,7 @@ class _Book:
             name if part.shape[1] == 1 else f"{name}.{i}" for name, part in parts.items() for i in range(part.shape[1])
         ]
         distinct, which = np.unique(np.concatenate(list(parts.values()), axis=1), axis=0, return_inverse=True)
-        names = [" ".join(f"{a}={value:g}" for a, value in zip(labels, row, strict=True)) for row in distinct]
+        names = [" ".join(f"{a}={_exactly(value)}" for a, value in zip(labels, row, strict=True)) for row in distinct]
         return np.array([self.feedback.setdefault(name, len(self.feedback)) for name in names])[which]
 
     def _observe(self, states: State) -> np.ndarray:

@@ -121,7 +121,9 @@ def ladder_of_cells(
         np.add.at(pooled, codes[:, m], values)
         single.append(float(pooled.max(axis=1).sum()))
     least = values.min(axis=1)  # what every action earns matters to no choice
-    late, bound = _late(*lump(codes, np.zeros(len(codes), np.int64), values - least[:, None]), seconds)
+    gain, late, bound = values - least[:, None], 0.0, 0.0
+    if gain.any():
+        late, bound = _late(*lump(codes, np.zeros(len(codes), np.int64), gain), seconds)
     late, bound = late + float(least.sum()), bound + float(least.sum())
     return Ladder(
         modalities=modalities or tuple(f"modality {m + 1}" for m in range(num_modalities)),

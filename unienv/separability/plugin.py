@@ -4,11 +4,12 @@ import numpy as np
 
 from unienv.separability.codes import number_rows
 from unienv.separability.projection import project
-from unienv.separability.result import Estimate, conclude
+from unienv.separability.result import Estimate, clustered_error, conclude
 from unienv.separability.transitions import Transitions
 
 SAMPLED = 5  # transitions a cell from which on a table is well sampled
 _RANK = 3000  # rows up to which the degrees of freedom of a table are counted exactly
+_DEPENDENT = 1.5  # ratio of variances by episode and alone that is worth a word
 _LARGE, _FEW = 4000, 39  # entries of a table beyond which replicates are slow, and how many are drawn then
 
 
@@ -35,7 +36,16 @@ def by_table(
     q = law / law.sum(axis=1, keepdims=True)
     drawn = (generator.multinomial(total, q) / n for _ in range(sets))
     null = [_divergence(table, project(table, contexts).joint) for table in drawn]
+    # Rows of an episode may depend on each other beyond what is observed; replicates do not. So the statistic is
+    # divided by how much more its rows vary by episode than alone: a first-order correction after Rao & Scott (1984).
+    alone, clustered = (clustered_error(rows, group) for group in (np.arange(n), transitions.episode))
+    design = max(1.0, (clustered / alone) ** 2) if alone > 0 else 1.0
+    free = int((count > 0).sum()) - len(codes) - (np.count_nonzero(count.sum(axis=0)) - 1)
     warnings = []
+    if design > _DEPENDENT:
+        warnings.append(
+            f"transitions of an episode depend on each other: as many as {n / design:,.0f} independent ones"
+        )
     if n < SAMPLED * len(codes):
         warnings.append(f"{len(codes)} cells share {n} transitions; estimates by nets may be better")
     return conclude(
@@ -44,9 +54,9 @@ def by_table(
         value=statistic - df / (2 * n),
         gain=statistic,
         rows=rows,
-        statistic=statistic,
+        statistic=statistic / design,
         null=null,
-        information=information,
+        information=max(0.0, information - free / (2 * n)),
         df=df,
         warnings=tuple(warnings),
     )

@@ -28,8 +28,8 @@ class Estimate:
         statistic, null, p_value: what was tested, its values on data from the fitted separable law, and the share of
             them that reach it, (1 + #) / (1 + B). Nets must exceed a replicate by `RESOLUTION`.
         detected: p_value is at most 0.05.
-        information: estimate of I(X;Y), X the observation and the action. Net: entropy of feedback less held-out loss
-            of the joint net, too low by what that net fails to learn.
+        information: estimate of I(X;Y), X the observation and the action. Table: plug-in less its bias df / 2n. Net:
+            entropy of feedback less held-out loss of the joint net, too low by what that net fails to learn.
         share: nonseparability / information, held to [0, 1]; None (n/a) where there is hardly information.
         method: "table" or "net". conditioning: what X is. modalities: their names.
         n, episodes, folds, net_seeds: sizes; the last two are 0 for tables.
@@ -126,6 +126,8 @@ def entropy_of(feedback: np.ndarray) -> float:
 
 def warn_of_little(information: float, entropy: float) -> tuple[str, ...]:
     """Whether nets have learned next to nothing of feedback that varies."""
+    if entropy == 0:
+        return ("feedback never varied: nothing can be tested",)
     if information < _LITTLE * entropy:
         return (
             f"the joint net accounts for {max(0.0, information):.4f} of {entropy:.4f} nats of feedback: what it does "

@@ -2,7 +2,8 @@
 
 Two claims are kept apart. Shared feedback Y: how far is p(y|x) from every sum of per-modality scores, with all experts
 seeing the action. Factored outputs Y^1..Y^M: how far is p(y^1..y^M|x^1..x^M) from every product of q_m(y^m|x^m). Both
-depend on the law of the inputs that is part of the table; where it is positive everywhere, being 0 does not.
+depend on the law of the inputs that is part of the table; with the law of feedback given the inputs held fixed, being 0
+does not, where inputs have positive probability everywhere.
 
 Each has a dense form, an array with one axis per variable, and a sparse form, a list of C cells with integer codes, for
 laws that fill a tiny part of their product table.

@@ -5,6 +5,7 @@ Pictures repeat, so each modality is kept as its distinct values and which of th
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,15 +98,20 @@ class Transitions:
         Raises:
             ValueError: the file holds something else.
         """
-        with np.load(path, allow_pickle=False) as file:
-            if "header" not in file:
-                raise ValueError(f"{path} holds no transitions; write it with Transitions.save")
-            header = json.loads(str(file["header"]))
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                header = json.loads(str(file["header"]))
+                columns = {name: file[name] for name in file.files}
             observation = {
-                name: Distinct(file[f"items{index}"], file[f"which{index}"])
+                name: Distinct(columns[f"items{index}"], columns[f"which{index}"])
                 for index, name in enumerate(header["modalities"])
             }
-            return cls(observation, file["action"], file["feedback"], file["episode"], header["names"])
+            return cls(observation, columns["action"], columns["feedback"], columns["episode"], header["names"])
+        except FileNotFoundError:
+            raise
+        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            told = " ".join(str(error).split())
+            raise ValueError(f"{path} holds no transitions ({told}); write it with Transitions.save") from None
 
 
 def record(envs: VectorEnv, steps: int, policy: str | Policy = "uniform", seed: int = 0) -> Transitions:

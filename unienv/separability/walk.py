@@ -6,7 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from unienv.separability.codes import first_of, number_rows
-from unienv.separability.enumeration import Kernel
+from unienv.separability.enumeration import Kernel, NotEnumerable
+
+_ENDED = 1e-9
+_STEPS = 2000
 
 
 class Cells(NamedTuple):
@@ -42,7 +45,7 @@ class _Belief(NamedTuple):
 
 
 def walk(kernel: Kernel, law: np.ndarray, history: int, horizon: int | None, limit: int) -> Iterator[Cells]:
-    """Cells of each step, from the first until the horizon or until every episode has ended.
+    """Cells of each step, from the first until the horizon or until episodes have ended, but for a billionth of them.
 
     Args:
         kernel: of the world.
@@ -52,7 +55,7 @@ def walk(kernel: Kernel, law: np.ndarray, history: int, horizon: int | None, lim
         limit: most rows of a step.
 
     Raises:
-        ValueError: more rows than the limit.
+        NotEnumerable: more rows than the limit, or episodes that go on and on without a horizon.
     """
     order = np.argsort(kernel.source, kind="stable")
     first = np.searchsorted(kernel.source[order], np.arange(len(kernel.initial) + 1))
@@ -60,12 +63,13 @@ def walk(kernel: Kernel, law: np.ndarray, history: int, horizon: int | None, lim
     nothing = np.zeros((len(start), 0), np.int64)
     belief = _Belief(start, kernel.initial[start], kernel.codes[start][:, :, None], nothing)
     step = 0
-    while len(belief.state) and (horizon is None or step < horizon):
+    while belief.weight.sum() > _ENDED and (horizon is None or step < horizon):
         step += 1
         counts = first[belief.state + 1] - first[belief.state]
-        if counts.sum() > limit:
-            raise ValueError(
-                f"step {step} has {counts.sum():,} rows, more than {limit:,}; take a shorter history or horizon"
+        if counts.sum() > limit or step > _STEPS:
+            raise NotEnumerable(
+                f"step {step} has {counts.sum():,} rows, and {limit:,} rows and {_STEPS:,} steps are the most; "
+                "take a shorter history or horizon"
             )
         row = np.repeat(np.arange(len(counts)), counts)
         edge = order[first[belief.state[row]] + np.arange(len(row)) - np.repeat(counts.cumsum() - counts, counts)]

@@ -124,7 +124,9 @@ def test_equal_observations_have_equal_codes():
 @pytest.mark.parametrize(
     "make, match",
     [
-        (lambda: enumerate_world(toys.Continuous()), "keys.bernoulli can be counted"),
+        (lambda: enumerate_world(toys.Continuous()), "keys.uniform, which can't be counted"),
+        (lambda: enumerate_world(toys.Clock()), "keys.step, which can't be counted"),
+        (lambda: enumerate_world(toys.Careless()), "two different draws from salt 1"),
         (lambda: enumerate_world(toys.Endless(), limit=1000), "more than 1,000 states"),
         (lambda: enumerate_world(make_world("goto")), "smaller version"),
         (lambda: enumerate_world(make_world("match", backend="torch")), "backend='numpy', got 'torch'"),

@@ -145,3 +145,36 @@ def test_bad_arguments_are_refused_in_one_line(arguments, told):
 def test_one_modality_is_refused():
     with pytest.raises(ValueError, match="two modalities, got m0"):
         estimate(drawn(lambda _, a: 0.5 + 0 * a, 60, 0, (2,)))
+
+
+def test_rows_that_hang_together_within_episodes_are_no_evidence():
+    """Text, image and feedback are coins of the episode: separable, and as few samples as there are episodes."""
+    rejected = 0
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        text, image, coin = (np.repeat(generator.integers(0, 2, 200), 50) for _ in range(3))
+        told = estimate(
+            Transitions(
+                {"text": text[:, None], "image": image[:, None]},
+                np.zeros(10_000, np.int64),
+                coin,
+                np.repeat(np.arange(200), 50),
+                ("no", "yes"),
+            ),
+            method="table",
+            replicates=19,
+        )
+        rejected += told.detected
+        assert any("depend on each other" in warning for warning in told.warnings)
+    assert rejected <= 4
+
+
+def test_information_of_many_cells_is_not_made_of_bias():
+    generator = np.random.default_rng(0)
+    text, image, answer = (generator.integers(0, high, (10_000, 1)) for high in (40, 40, 2))
+    told = estimate(
+        Transitions({"text": text, "image": image}, np.zeros(10_000, np.int64), answer[:, 0], np.arange(10_000)),
+        method="table",
+        replicates=19,
+    )
+    assert told.information < 0.03  # the plain plug-in says 0.09; the correction is exact only for well-filled cells

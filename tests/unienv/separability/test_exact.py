@@ -7,7 +7,7 @@ import pytest
 
 from tests.unienv.separability import toys
 from unienv.registry import make_world
-from unienv.separability.enumeration import enumerate_world
+from unienv.separability.enumeration import NotEnumerable, enumerate_world
 from unienv.separability.exact import exact
 
 SMALL = {"num_colours": 2, "num_shapes": 2}
@@ -144,6 +144,29 @@ def test_only_the_living_count():
     assert alive[0] == pytest.approx(1.0) and 0.5 < alive[1] < 1.0
     assert report.length == pytest.approx(sum(alive))
     assert report.total("signal", "nonseparability") > 0.2
+
+
+def test_feedback_that_differs_in_a_late_digit_differs():
+    assert exact(toys.Exacting()).total("feedback", "nonseparability") == pytest.approx(LN2, abs=1e-9)
+
+
+def test_separable_feedback_may_make_a_signal_that_is_not():
+    report = exact(toys.Made())
+    assert report.total("feedback", "nonseparability") == pytest.approx(0.0, abs=1e-9)
+    assert report.total("signal", "nonseparability") == pytest.approx(LN2, abs=1e-9)
+
+
+def test_episodes_that_fade_come_to_an_end_and_endless_ones_are_refused():
+    report = exact(toys.Fading())
+    assert report.length == pytest.approx(10.0, abs=1e-6) and len(report.steps) < 250
+    assert report.total("feedback", "nonseparability") == pytest.approx(10 * LN2, abs=1e-5)
+
+    class Unending(toys.Fading):
+        def transition(self, state, observation, action, feedback, keys):
+            return state
+
+    with pytest.raises(NotEnumerable, match="take a shorter history or horizon"):
+        exact(Unending())
 
 
 @pytest.mark.parametrize(

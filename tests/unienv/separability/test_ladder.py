@@ -130,3 +130,8 @@ def test_longer_worlds_pool_their_steps():
     assert "only step" in found.decision
     assert found.joint > max(found.single) > found.blind - 1e-9
     assert found.late >= max(found.single) - 1e-9
+
+
+def test_where_nothing_is_earned_nothing_is_lost():
+    found = ladder(toys.Idle())
+    assert (found.blind, found.late, found.joint, found.gap) == (0.0, 0.0, 0.0, 0.0) and found.certified

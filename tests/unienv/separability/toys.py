@@ -122,3 +122,49 @@ class Endless(Toy):
     """Counts its steps for ever, so that there are always new states."""
 
     length = 10**9
+
+
+class Exacting(Toy):
+    """Feedback that differs in the seventh digit alone."""
+
+    def feedback(self, state, observation, action, keys):
+        told = (action == (state.text ^ state.image)).astype(np.int64)
+        return {"success": told > 0, "score": 1_234_560 + told}
+
+
+class Idle(Toy):
+    """Nothing is ever rewarded."""
+
+    def feedback(self, state, observation, action, keys):
+        return {"success": action < 0, "seen": state.text}
+
+
+class Fading(Toy):
+    """Ends with chance 0.1 a step, without a horizon."""
+
+    def transition(self, state, observation, action, feedback, keys):
+        return state._replace(step=keys.bernoulli(5, 0.1).astype(np.int64))
+
+
+class Clock(Toy):
+    """Reads the clock, which is no part of the state."""
+
+    def feedback(self, state, observation, action, keys):
+        return {"success": keys.step == 2}
+
+
+class Careless(Toy):
+    """Two different draws from one salt."""
+
+    def feedback(self, state, observation, action, keys):
+        return {"success": keys.integers(1, [2])[:, 0] == keys.integers(1, [3])[:, 0]}
+
+
+class Made(Toy):
+    """Feedback tells both bits apart; the signal made of them is their XOR with the action."""
+
+    def feedback(self, state, observation, action, keys):
+        return {"text": state.text, "image": state.image, "success": action >= 0}
+
+    def reward(self, state, observation, action, feedback):
+        return (action == (feedback["text"] ^ feedback["image"])).astype(np.float64)
