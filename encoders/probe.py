@@ -198,7 +198,8 @@ class _Trainer:
             torch.nn.utils.clip_grad_norm_(probe.parameters(), 2.0)
             optimiser.step()
             schedule.step()
-            if update % _CHECK == 0 and (now := self._loss(probe, base)) < best:
+            looks = update % _CHECK == 0 or update == updates
+            if looks and (now := self._loss(probe, base)) < best:
                 best, kept = now, {name: value.clone() for name, value in probe.state_dict().items()}
         probe.load_state_dict(kept)
         return probe.requires_grad_(False)

@@ -20,7 +20,7 @@ from experiments.train import STOP, train
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
-    "ppo": {"worlds": 8, "horizon": 8, "minibatches": 2},
+    "ppo": {"worlds": 8, "horizon": 8, "minibatches": 2, "play": 0.0},
     "agent": {"dim": 16, "heads": 2, "hidden": 16},
     "episodes": 16,
     "device": "cpu",
