@@ -1,3 +1,6 @@
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +58,7 @@ def test_late_scores_are_sums_over_modalities(form, additive):
 def test_joint_feedback_is_detected_and_sized():
     told = estimate_by_psi(transitions(2000), **QUICK)
     assert told.detected and told.method == "psi" and told.p_value == pytest.approx(1 / 20)
+    assert json.loads(json.dumps(dataclasses.asdict(told)))["detected"] is True
     assert told.nonseparability == pytest.approx(np.log(2), abs=0.1)
     assert told.information == pytest.approx(np.log(2), abs=0.1)
     assert [width for width, *_ in told.ladder] == [16, 64, 128]

@@ -87,7 +87,7 @@ def conclude(
     """An estimate from its parts: error, p-value and share are worked out here, alike for both methods."""
     error = clustered_error(rows, transitions.episode)
     margin = _TIE if method == "table" else RESOLUTION
-    p = (1 + sum(drawn >= statistic - margin for drawn in null)) / (1 + len(null))
+    p = (1 + sum(bool(drawn >= statistic - margin) for drawn in null)) / (1 + len(null))
     share = min(1.0, max(0.0, value / information)) if information > _HARDLY else None
     fields = {"folds": 0, "net_seeds": 0, "df": None, "ladder": (), "calibration": (), **rest}
     return Estimate(
