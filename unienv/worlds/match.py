@@ -113,7 +113,8 @@ class Match(World):
     def feedback(self, state: MatchState, observation: Observation, action: Array, keys: Keys) -> Feedback:
         """Whether the answer was right; random only where coupling or a tie makes it so."""
         del observation
-        answer = keys.bernoulli(_ANSWER, self.yes_probability(state))
+        yes = self.yes_probability(state)
+        answer = yes == 1.0 if self.coupling == 1.0 else keys.bernoulli(_ANSWER, yes)  # a certain answer costs no draw
         return {"success": (action == YES) == answer}
 
     def transition(
