@@ -1,4 +1,4 @@
-"""What replicas tell each other: sums of gradients and of a few statistics. Alone, nothing."""
+"""What replicas tell each other, sums of gradients and of a few statistics, and the step they take together."""
 
 import torch
 import torch.distributed
@@ -25,6 +25,16 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
 def all_reduce_mean(tensor: Tensor) -> Tensor:
     """Mean of a tensor over the replicas."""
     return all_reduce_sum(tensor) / num_replicas()
+
+
+def descend(module: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor, max_grad_norm: float) -> Tensor:
+    """One step down a loss with the replicas' mean gradient, scaled down to a norm; the norm before that."""
+    optimiser.zero_grad()
+    loss.backward()
+    all_reduce_gradients(module)
+    norm = torch.nn.utils.clip_grad_norm_(module.parameters(), max_grad_norm)
+    optimiser.step()
+    return norm
 
 
 def all_reduce_gradients(module: nn.Module) -> None:

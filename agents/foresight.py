@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from agents.distribution import all_reduce_gradients
+from agents.distribution import descend
 from agents.network import Network
 from encoders.encoder import Prepared, select
 from encoders.precision import autocast
@@ -82,11 +82,7 @@ def foresee(
         with autocast(device, bfloat16):
             decision = network(select(play.observations, rows), network.initial_carry(size))
             loss = feedback_loss(decision.feedback, play.actions[rows], play.rewards[rows], play.terminated[rows])
-        optimiser.zero_grad()
-        loss.backward()
-        all_reduce_gradients(network)
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), max_grad_norm)
-        optimiser.step()
+        norm = descend(network, optimiser, loss, max_grad_norm)
         totals["feedback_loss"] += loss.item()
         totals["grad_norm"] += norm.item()
     return {name: total / minibatches for name, total in totals.items()}

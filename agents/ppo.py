@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from agents.distribution import all_reduce_gradients, all_reduce_mean
+from agents.distribution import all_reduce_mean, descend
 from agents.foresight import feedback_loss
 from agents.gae import generalised_advantages
 from agents.network import Network
@@ -78,11 +78,7 @@ def improve(
             losses = _losses(network, rollout, advantages, returns, worlds, config)
         loss = losses["policy_loss"] + config.value * losses["value_loss"] - config.entropy * losses["entropy"]
         loss = loss + config.feedback * losses["feedback_loss"]
-        optimiser.zero_grad()
-        loss.backward()
-        all_reduce_gradients(network)
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
-        optimiser.step()
+        norm = descend(network, optimiser, loss, config.max_grad_norm)
         for name, value in {**losses, "grad_norm": norm}.items():
             totals[name] = totals.get(name, 0.0) + value.item()
     return {name: total / len(batches) for name, total in totals.items()} | {"explained_variance": explained.item()}

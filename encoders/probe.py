@@ -141,7 +141,8 @@ def estimate_by_psi(
                 ladder[dim] = trainer.held_out(trainer.fit("late", dim), None, test).separable
             ladder = {dim: -float(law.gather(1, y).mean()) for dim, law in sorted(ladder.items())}
     statistic, null = _bootstrap(tests, rows.outcomes, replicates, generator)
-    information = float(joint.mean()) + entropy_of(transitions.feedback)
+    entropy = entropy_of(transitions.feedback)
+    information = float(joint.mean()) + entropy
     base = float(joint[fold == 0].mean())
     return conclude(
         transitions,
@@ -155,7 +156,7 @@ def estimate_by_psi(
         folds=folds,
         net_seeds=1,
         ladder=tuple((d, loss, loss + base) for d, loss in ladder.items()),
-        warnings=(*warn_of_little(information, entropy_of(transitions.feedback)), *_warnings(ladder)),
+        warnings=(*warn_of_little(information, entropy), *_warnings(ladder)),
     )
 
 

@@ -1,5 +1,6 @@
 """What the numbers of a separability study mean, in words: rows of a table, a verdict, and what may be claimed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -50,7 +51,7 @@ def claims(study: dict[str, Any]) -> dict[str, list[str]]:
         may_not.append("The same figure under another behaviour; where the state is hidden, not even the same zero.")
         if exact["small"]:
             may_not.append("The same figure for the full-sized world.")
-    if rungs and "one of" in rungs["decision"]:
+    if rungs and rungs["steps"] > 1:
         may_not.append("What whole plans lose by late fusion: the ladder values one decision at a time.")
     if rungs and rungs["gap_bound"] > 1e-6:
         may.append(f"Late fusion loses at least {rungs['gap_bound']:.4f} of the signal in {rungs['decision']}.")
@@ -85,7 +86,7 @@ def _sections(study: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
     exact, estimate, told = study["exact"], study["estimate"], study["rows"]
     sections = []
     if exact:
-        version = f", small version ({_settings(exact['parameters'])})" if exact["small"] else ""
+        version = f", small version ({settings(exact['parameters'])})" if exact["small"] else ""
         sections.append((f"nats a step, exact{version}", [row for row in told if row["source"] != _SAMPLES]))
     if estimate:
         title = f"nats a step, from {estimate['n']:,} transitions by {estimate['method']}"
@@ -163,7 +164,7 @@ def _estimate_rows(estimate: dict[str, Any]) -> list[dict[str, Any]]:
 def _exact_verdict(study: dict[str, Any]) -> str:
     exact, rungs = study["exact"], study["ladder"]
     nats, whole = (_mean(exact, "feedback", key) for key in ("nonseparability", "information"))
-    subject = f"The small version ({_settings(exact['parameters'])})" if exact["small"] else "The feedback"
+    subject = f"The small version ({settings(exact['parameters'])})" if exact["small"] else "The feedback"
     if whole <= ZERO:
         return f"{subject} tells nothing: feedback does not depend on observation and action."
     if nats <= ZERO:
@@ -219,5 +220,6 @@ def _order(exact: dict[str, Any]) -> str:
     return " and ".join(str(order) for order, nats in enumerate(_connected(exact), start=2) if nats > ZERO)
 
 
-def _settings(parameters: dict[str, Any]) -> str:
+def settings(parameters: Mapping[str, Any]) -> str:
+    """Parameters in a line."""
     return ", ".join(f"{name}={value}" for name, value in parameters.items())

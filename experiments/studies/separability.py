@@ -5,7 +5,7 @@ A world that is too large to enumerate is measured twice: its declared small ver
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ from experiments.config import ConfigError, load, parse, to_yaml
 from experiments.evaluate import hardware, versions
 from experiments.recorder import write_aside
 from experiments.studies import new_folder, reproduce
-from experiments.studies.reading import claims, print_tables, rows, verdict
+from experiments.studies.reading import claims, print_tables, rows, settings, verdict
 from unienv.adapt import make_vector
 from unienv.registry import make_world, parameters_of, world_id, world_ids
-from unienv.separability.enumeration import NotEnumerable, enumerate_world
+from unienv.separability.enumeration import Kernel, NotEnumerable, enumerate_world
 from unienv.separability.exact import Exact, exact
-from unienv.separability.ladder import Ladder, ladder
+from unienv.separability.ladder import ladder
 from unienv.spelling import nearest
 from unienv.world import World
 
@@ -125,20 +125,20 @@ def _enumerate(config: SeparabilityConfig, parameters: dict[str, Any], say: Any)
     world, small = make_world(name, **parameters), False
     say("enumerating")
     try:
-        told = _exact(world, config)
+        kernel, told = _measured(world, config)
     except NotEnumerable:
         if not world.small:
             raise
         parameters, small = {**parameters, **world.small}, True
         world = make_world(name, **parameters)
         say(f"enumerating the small version: {parameters}")
-        told = _exact(world, config)
+        kernel, told = _measured(world, config)
     say("searching the best late fusion")
-    rungs = ladder(world, config.horizon, _SEARCH if small or not world.small else _SEARCH / 5)
+    rungs = ladder(kernel, seconds=_SEARCH if small or not world.small else _SEARCH / 5)
     if not rungs.certified and not small and world.small:
         reduced = {**parameters, **world.small}
         rungs = ladder(make_world(name, **reduced), config.horizon, _SEARCH)
-        rungs = Ladder(**{**asdict(rungs), "decision": f"{rungs.decision}; small version {_settings(world.small)}"})
+        rungs = replace(rungs, decision=f"{rungs.decision}; small version {settings(world.small)}")
     say("turning the dial")
     plain = {"parameters": parameters, "small": small, "dial": _dial(name, parameters, world, config)}
     plain |= {"rho": told.rho, "conditioning": told.conditioning, "states": told.states, "length": told.length}
@@ -147,8 +147,10 @@ def _enumerate(config: SeparabilityConfig, parameters: dict[str, Any], say: Any)
     return {"exact": plain, "ladder": asdict(rungs) | gap}
 
 
-def _exact(world: World, config: SeparabilityConfig) -> Exact:
-    return exact(world, history=config.history, horizon=config.horizon)
+def _measured(world: World, config: SeparabilityConfig) -> tuple[Kernel, Exact]:
+    """A world's kernel, enumerated once for all that is measured on it, and its exact figures."""
+    kernel = enumerate_world(world, config.horizon)
+    return kernel, exact(kernel, history=config.history)
 
 
 def _dial(name: str, parameters: dict[str, Any], world: World, config: SeparabilityConfig) -> list[Any] | None:
@@ -158,9 +160,8 @@ def _dial(name: str, parameters: dict[str, Any], world: World, config: Separabil
     points = []
     for coupling in _DIAL:
         turned = make_world(name, **{**parameters, **(world.small or {}), "coupling": coupling})
-        kernel = enumerate_world(turned, config.horizon or turned.horizon)
-        told = exact(kernel, history=config.history, horizon=config.horizon or turned.horizon)
-        rungs = ladder(kernel, config.horizon or turned.horizon, _SEARCH / len(_DIAL))
+        kernel, told = _measured(turned, config)
+        rungs = ladder(kernel, seconds=_SEARCH / len(_DIAL))
         gap = rungs.gap if rungs.certified else None
         points.append([coupling, told.total("feedback", "nonseparability") / told.length, gap])
     return points
@@ -214,7 +215,3 @@ def _is_world(config: SeparabilityConfig) -> bool:
 
 def _parameters(config: SeparabilityConfig) -> dict[str, Any]:
     return {key: value for key, value in config.env.items() if key != "id"}
-
-
-def _settings(parameters: Any) -> str:
-    return ", ".join(f"{name}={value}" for name, value in parameters.items())

@@ -42,6 +42,7 @@ class Kernel(NamedTuple):
         feedback: (E,) int, code of xi; feedback_names, what each code says.
         signal: (E,) float64, l.
         num_actions: K.
+        horizon: steps that it is good for; None when it is closed.
     """
 
     initial: np.ndarray
@@ -56,14 +57,15 @@ class Kernel(NamedTuple):
     feedback_names: tuple[str, ...]
     signal: np.ndarray
     num_actions: int
+    horizon: int | None
 
 
 def enumerate_world(world: World, horizon: int | None = None, limit: int = LIMIT) -> Kernel:
-    """All states that a world reaches within `horizon` steps (None: ever), under any actions.
+    """All states that a world reaches within `horizon` steps, under any actions.
 
     Args:
         world: on the numpy backend, with Discrete actions and finite draws.
-        horizon: steps to look ahead.
+        horizon: steps to look ahead; None for the world's own, or until there are no new states.
         limit: rows of one expansion, the most memory to be used.
 
     Raises:
@@ -74,6 +76,7 @@ def enumerate_world(world: World, horizon: int | None = None, limit: int = LIMIT
         raise ValueError(f"worlds are enumerated on backend='numpy', got {world.backend!r}")
     if not isinstance(world.action_space, spaces.Discrete):
         raise ValueError(f"worlds are enumerated over Discrete actions, got {world.action_space}")
+    horizon = horizon or world.horizon
     _, weights, start = branch(lambda keys, rows: world.initial(keys), 1, limit)
     book = _Book(world)
     initial = np.bincount(book.enter(start), weights)
@@ -102,6 +105,7 @@ def enumerate_world(world: World, horizon: int | None = None, limit: int = LIMIT
         feedback_names=tuple(book.feedback),
         signal=signal,
         num_actions=int(world.action_space.n),
+        horizon=horizon,
     )
 
 

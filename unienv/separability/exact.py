@@ -84,7 +84,7 @@ def exact(
         history: observations that every expert remembers, the present one included, with the actions between them. 1
             suffices where the observation shows the state; under partial observability a short memory can make
             feedback look less as well as more separable, so state it with the number.
-        horizon: steps to sum over; None for the world's own, or until every episode has ended.
+        horizon: steps to sum over; None for the world's or kernel's own, or until every episode has ended.
         limit: most rows of a step.
 
     Raises:
@@ -93,18 +93,16 @@ def exact(
     """
     if history < 1:
         raise ValueError(f"history counts the present observation, so it is at least 1; got {history}")
-    if isinstance(world, World):
-        horizon = horizon or world.horizon
-        world = enumerate_world(world, horizon, limit)
-    law = check_law(rho, world.num_actions)
-    steps = tuple(_measure(cells) for cells in walk(world, law, history, horizon, limit))
+    kernel = enumerate_world(world, horizon, limit) if isinstance(world, World) else world
+    law = check_law(rho, kernel.num_actions)
+    steps = tuple(_measure(cells) for cells in walk(kernel, law, history, horizon or kernel.horizon, limit))
     return Exact(
-        modalities=world.modalities,
+        modalities=kernel.modalities,
         rho="uniform actions" if rho is None else f"actions drawn with {np.round(law, 4).tolist()}",
         conditioning="the present observation and the action"
         if history == 1
         else f"the last {history} observations and the actions between them",
-        states=len(world.initial),
+        states=len(kernel.initial),
         steps=steps,
     )
 

@@ -8,7 +8,7 @@ of scores, so it is a mixed-integer linear programme: one binary variable a cell
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class Ladder:
         single: best by each modality alone.
         late: best late fusion found; late_bound, proved upper bound of it. They are equal when the search ended.
         joint: best with all modalities.
-        decision: which decision is valued.
+        decision: which decision is valued, in words.
+        steps: steps of an episode that are pooled; of more than one, plans are not valued.
     """
 
     modalities: tuple[str, ...]
@@ -41,7 +42,8 @@ class Ladder:
     late: float
     late_bound: float
     joint: float
-    decision: str
+    decision: str = "one decision"
+    steps: int = 1
 
     @property
     def gap(self) -> float:
@@ -72,37 +74,35 @@ def ladder(
 
     Args:
         world: enumerable, see `exact`.
-        horizon: steps pooled; None for the world's own.
+        horizon: steps pooled; None for the world's or kernel's own.
         seconds: time for the search of the best late fusion.
         limit: most rows of a step.
 
     Raises:
         NotEnumerable: too large, or draws that can't be counted.
     """
-    if isinstance(world, World):
-        horizon = horizon or world.horizon
-        world = enumerate_world(world, horizon, limit)
-    law = check_law(None, world.num_actions)
-    steps = list(walk(world, law, 1, horizon, limit))
+    kernel = enumerate_world(world, horizon, limit) if isinstance(world, World) else world
+    law = check_law(None, kernel.num_actions)
+    steps = list(walk(kernel, law, 1, horizon or kernel.horizon, limit))
     total = sum(step.alive for step in steps)
     codes = np.concatenate([step.codes for step in steps])
     mass = np.concatenate([step.mass * step.alive / total for step in steps])
-    worth = mass * np.unique(world.signal)[np.concatenate([step.signal for step in steps])]
+    worth = mass * np.unique(kernel.signal)[np.concatenate([step.signal for step in steps])]
     taken = np.concatenate([step.taken for step in steps])
     cells, which = np.unique(codes, axis=0, return_inverse=True)
-    values = np.zeros((len(cells), world.num_actions))
-    np.add.at(values, (which, taken), worth * world.num_actions)  # rho takes each action with probability 1/K
+    values = np.zeros((len(cells), kernel.num_actions))
+    np.add.at(values, (which, taken), worth * kernel.num_actions)  # rho takes each action with probability 1/K
     decision = (
         "the only step of an episode" if len(steps) == 1 else f"one of {len(steps)} steps, o under uniform actions"
     )
-    return ladder_of_cells(cells, values, world.modalities, decision, seconds)
+    found = ladder_of_cells(cells, values, kernel.modalities, seconds)
+    return replace(found, decision=decision, steps=len(steps))
 
 
 def ladder_of_cells(
     codes: np.ndarray,
     values: np.ndarray,
     modalities: tuple[str, ...] | None = None,
-    decision: str = "one decision",
     seconds: float = 30.0,
 ) -> Ladder:
     """The ladder of one decision given as a table.
@@ -111,7 +111,6 @@ def ladder_of_cells(
         codes: (C, M) int, observations by modality; each row once.
         values: (C, K), p(o) E[l | o, a].
         modalities: names.
-        decision: what is valued, in words.
         seconds: time for the search.
     """
     num_modalities = codes.shape[1]
@@ -132,7 +131,6 @@ def ladder_of_cells(
         late=max(late, *single),
         late_bound=max(bound, *single),
         joint=float(values.max(axis=1).sum()),
-        decision=decision,
     )
 
 

@@ -31,7 +31,7 @@ class Estimate:
         information: estimate of I(X;Y), X the observation and the action. Table: plug-in less its bias df / 2n. Net:
             entropy of feedback less held-out loss of the joint net, too low by what that net fails to learn.
         share: nonseparability / information, held to [0, 1]; None (n/a) where there is hardly information.
-        method: "table" or "net". conditioning: what X is. modalities: their names.
+        method: "table", "net" or "psi" (nets of `encoders.probe`). conditioning: what X is. modalities: their names.
         n, episodes, folds, net_seeds: sizes; the last two are 0 for tables.
         df: parameters of the saturated less those of the separable law on the observed support; None for nets.
         ladder: (width, held-out loss of separable nets of one seed, estimate with them), ascending; empty for tables.
