@@ -22,7 +22,7 @@ class Play(NamedTuple):
 
     Fields:
         observations: prepared for the encoder, (B, ...) by modality.
-        actions: (B,) int64; rewards: (B,); terminated: (B,) bool.
+        actions: (B, n) int64, by part; rewards: (B,); terminated: (B,) bool.
     """
 
     observations: Prepared
@@ -31,18 +31,16 @@ class Play(NamedTuple):
     terminated: Tensor
 
 
-def feedback_loss(log_odds: Tensor, actions: Tensor, rewards: Tensor, terminated: Tensor) -> Tensor:
+def feedback_loss(log_odds: Tensor, rewards: Tensor, terminated: Tensor) -> Tensor:
     """Nats a step of predicting, for the action taken, whether it is rewarded and whether it ends the episode.
 
     Args:
-        log_odds: (B, 2, K), as the network gives them.
-        actions: (B,) int64.
+        log_odds: (B, 2), of the action taken.
         rewards: (B,); positive ones are rewards.
         terminated: (B,) bool.
     """
     told = torch.stack([rewards > 0, terminated], dim=1).float()
-    predicted = log_odds[torch.arange(len(actions), device=actions.device), :, actions]
-    return functional.binary_cross_entropy_with_logits(predicted, told, reduction="none").sum(dim=1).mean()
+    return functional.binary_cross_entropy_with_logits(log_odds, told, reduction="none").sum(dim=1).mean()
 
 
 def foresee(
@@ -81,7 +79,8 @@ def foresee(
         rows = torch.searchsorted(shares, chance).clamp(max=len(kind) - 1).to(device)
         with autocast(device, bfloat16):
             decision = network(select(play.observations, rows), network.initial_carry(size))
-            loss = feedback_loss(decision.feedback, play.actions[rows], play.rewards[rows], play.terminated[rows])
+            log_odds = network.choices.at(decision.feedback, play.actions[rows])
+            loss = feedback_loss(log_odds, play.rewards[rows], play.terminated[rows])
         norm = descend(network, optimiser, loss, max_grad_norm)
         totals["feedback_loss"] += loss.item()
         totals["grad_norm"] += norm.item()

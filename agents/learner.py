@@ -101,7 +101,7 @@ class Learner:
     def policy(self, num_worlds: int, seed: int) -> NetworkPolicy:
         """The present policy for other worlds, with randomness of its own."""
         generator = torch.Generator(self.device).manual_seed(seed)
-        return NetworkPolicy(self.network, num_worlds, generator, self.bfloat16, self.collector.first_action)
+        return NetworkPolicy(self.network, num_worlds, generator, self.bfloat16, self.collector.actions)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint into a run folder; all replicas call it together."""

@@ -13,8 +13,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from agents.choices import Choices
 from encoders.encoder import Encoder, Prepared
 from encoders.psi import Psi, partition
+from unienv.actions import Actions
 
 MEMORIES = ("none", "gru")
 
@@ -37,9 +39,9 @@ class Decision(NamedTuple):
     """What the network makes of B observations.
 
     Fields:
-        logits: (B, K), of the actions.
+        logits: (B, K), of the choices of all parts of an action, see `agents.choices`.
         value: (B,).
-        feedback: (B, 2, K), log odds that an action is rewarded and that it ends the episode.
+        feedback: (B, 2, K), log odds that an action is rewarded and that it ends the episode, added up over its parts.
         carry: (B, S, hidden) for S streams; hidden = 0 without memory.
     """
 
@@ -54,18 +56,19 @@ class Network(nn.Module):
 
     Args:
         observation_space: Dict of modalities.
-        action_space: Discrete(K).
+        action_space: see `unienv.actions`.
         config: shape; `hidden` is taken as it is, see `make_network` for equal sizes.
     """
 
-    def __init__(self, observation_space: spaces.Dict, action_space: spaces.Discrete, config: AgentConfig) -> None:
+    def __init__(self, observation_space: spaces.Dict, action_space: spaces.Space, config: AgentConfig) -> None:
         super().__init__()
         streams = partition(config.psi, observation_space.spaces)
         width = max(1, config.hidden // len(streams))
         used = [modality for names in streams for modality in names]
         self.encoder = Encoder(observation_space, used, config.image, config.dim, config.heads)
         self.psi = Psi(streams, self.encoder.grids, config.dim, config.queries, config.layers, config.heads)
-        self.heads = nn.ModuleList(Head(self.psi.size, width, int(action_space.n), config.memory) for _ in streams)
+        self.choices = Choices(Actions(action_space).nvec)
+        self.heads = nn.ModuleList(Head(self.psi.size, width, self.choices.size, config.memory) for _ in streams)
 
     def initial_carry(self, batch: int) -> Tensor:
         """h_0: (B, S, hidden) zeros."""
@@ -91,15 +94,15 @@ class Network(nn.Module):
 class Head(nn.Module):
     """One stream's memory, logits, value and predicted feedback."""
 
-    def __init__(self, size: int, width: int, num_actions: int, memory: str) -> None:
+    def __init__(self, size: int, width: int, num_choices: int, memory: str) -> None:
         super().__init__()
         if memory not in MEMORIES:
             raise ValueError(f"memory must be one of {', '.join(MEMORIES)}, got {memory!r}")
         self.trunk = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, width), nn.GELU())
         self.cell = nn.GRUCell(width, width) if memory == "gru" else None
         self.carry_size = width if self.cell else 0
-        self.policy, self.value = nn.Linear(width, num_actions), nn.Linear(width, 1)
-        self.feedback = nn.Linear(width, 2 * num_actions)
+        self.policy, self.value = nn.Linear(width, num_choices), nn.Linear(width, 1)
+        self.feedback = nn.Linear(width, 2 * num_choices)
         nn.init.orthogonal_(self.policy.weight, 0.01)
         nn.init.zeros_(self.policy.bias)
 
@@ -133,11 +136,9 @@ def make_network(observation_space: spaces.Space, action_space: spaces.Space, co
     The width of the heads is chosen to that end, so that a comparison of forms is one of equal sizes.
 
     Raises:
-        ValueError: unknown form, image model or memory; an action space other than Discrete.
+        ValueError: unknown form, image model or memory; an action space that is none of those in `unienv.actions`.
     """
     assert isinstance(observation_space, spaces.Dict)
-    if not isinstance(action_space, spaces.Discrete):
-        raise ValueError(f"agents act in Discrete action spaces, got {action_space}")
     if config.psi == "joint":
         return Network(observation_space, action_space, config)
 

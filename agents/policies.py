@@ -4,19 +4,20 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from torch import Generator, Tensor
 
 from agents.network import Network
 from encoders.precision import autocast
+from unienv.actions import Actions
+from unienv.world import Action
 
 
 class Policy(Protocol):
     """Actions for N worlds; keeps its memory between calls."""
 
-    def act(self, observation: dict[str, Any], start: np.ndarray) -> np.ndarray:
-        """Actions (N,) for observations (N, ...); `start` (N,) bool marks first observations of an episode."""
+    def act(self, observation: dict[str, Any], start: np.ndarray) -> Action:
+        """Actions of N worlds for observations (N, ...); `start` (N,) bool marks first observations of an episode."""
         ...
 
 
@@ -28,43 +29,43 @@ class NetworkPolicy:
         num_worlds: N.
         generator: of the actions, on the network's device.
         bfloat16: whether matrix products run in bfloat16.
-        first_action: number of the action that the network counts as 0.
+        actions: of the worlds' action space.
 
     Attributes:
-        probabilities: (N, K) float32 of the last decision.
+        probabilities: (N, K) float32, of the choices of all parts at the last decision, see `agents.choices`.
     """
 
     def __init__(
-        self, network: Network, num_worlds: int, generator: Generator, bfloat16: bool, first_action: int = 0
+        self, network: Network, num_worlds: int, generator: Generator, bfloat16: bool, actions: Actions
     ) -> None:
-        self.network, self.generator, self.bfloat16, self.first_action = network, generator, bfloat16, first_action
+        self.network, self.generator, self.bfloat16, self.actions = network, generator, bfloat16, actions
         self.carry = network.initial_carry(num_worlds)
         self.probabilities = np.empty((num_worlds, 0), np.float32)
 
     @torch.no_grad()
-    def act(self, observation: dict[str, Any], start: np.ndarray) -> np.ndarray:
-        """Sampled actions (N,)."""
+    def act(self, observation: dict[str, Any], start: np.ndarray) -> Action:
+        """Sampled actions."""
         device = self.generator.device
         tensors: dict[str, Tensor] = {key: torch.as_tensor(value, device=device) for key, value in observation.items()}
         with autocast(device, self.bfloat16):
             prepared = self.network.encoder.prepare(tensors)
             decision = self.network(prepared, self.carry, torch.as_tensor(start, device=device)[None])
         self.carry = decision.carry
-        probabilities = decision.logits.softmax(dim=-1)
-        self.probabilities = probabilities.cpu().numpy()
-        return torch.multinomial(probabilities, 1, generator=self.generator)[:, 0].cpu().numpy() + self.first_action
+        log_probs = self.network.choices.log_probs(decision.logits)
+        self.probabilities = log_probs.exp().cpu().numpy()
+        return self.actions.join(self.network.choices.sample(log_probs, self.generator).cpu().numpy())
 
 
 class RandomPolicy:
     """Uniform actions: the lower anchor."""
 
-    def __init__(self, space: spaces.Discrete, generator: np.random.Generator) -> None:
-        self.space, self.generator = space, generator
+    def __init__(self, actions: Actions, generator: np.random.Generator) -> None:
+        self.actions, self.generator = actions, generator
 
-    def act(self, observation: dict[str, Any], start: np.ndarray) -> np.ndarray:
-        """Uniform actions (N,)."""
+    def act(self, observation: dict[str, Any], start: np.ndarray) -> Action:
+        """Uniform actions."""
         del observation
-        return int(self.space.start) + self.generator.integers(int(self.space.n), size=len(start))
+        return self.actions.sample(self.generator, len(start))
 
 
 class OraclePolicy:
@@ -73,7 +74,7 @@ class OraclePolicy:
     def __init__(self, envs: VectorEnv) -> None:
         self.oracle = envs.oracle  # type: ignore[attr-defined]
 
-    def act(self, observation: dict[str, Any], start: np.ndarray) -> np.ndarray:
-        """The oracle's actions (N,)."""
+    def act(self, observation: dict[str, Any], start: np.ndarray) -> Action:
+        """The oracle's actions."""
         del observation, start
-        return np.asarray(self.oracle())
+        return self.oracle()

@@ -71,7 +71,7 @@ def improve(
     advantages = _normalise(advantages)
     totals: dict[str, float] = {}
     device = rollout.actions.device
-    batches = list(_minibatches(rollout.actions.shape[1], config, generator))
+    batches = list(_minibatches(rollout.rewards.shape[1], config, generator))
     for worlds in batches:
         worlds = worlds.to(device)
         with autocast(device, bfloat16):
@@ -88,21 +88,21 @@ def _losses(
     network: Network, rollout: Rollout, advantages: Tensor, returns: Tensor, worlds: Tensor, config: PPOConfig
 ) -> Mapping[str, Tensor]:
     """Losses and diagnostics over the steps of some worlds (n,)."""
-    num_steps, num_worlds = rollout.actions.shape
+    num_steps, num_worlds = rollout.rewards.shape
     rows = (torch.arange(num_steps, device=worlds.device)[:, None] * num_worlds + worlds).flatten()
     decision = network(select(rollout.observations, rows), rollout.carry[worlds], rollout.start[:, worlds])
     actions, old, rewards, terminated, advantage, target = (
-        column[:, worlds].flatten()
+        column[:, worlds].flatten(0, 1)
         for column in (rollout.actions, rollout.log_probs, rollout.rewards, rollout.terminated, advantages, returns)
     )
-    log_probs = decision.logits.log_softmax(dim=-1)
-    change = log_probs.gather(1, actions[:, None])[:, 0] - old
+    log_probs = network.choices.log_probs(decision.logits)
+    change = network.choices.at(log_probs, actions) - old
     ratio = change.exp()
     clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
     return {
         "policy_loss": -torch.minimum(ratio * advantage, clipped * advantage).mean(),
         "value_loss": 0.5 * (decision.value - target).square().mean(),
-        "feedback_loss": feedback_loss(decision.feedback, actions, rewards, terminated),
+        "feedback_loss": feedback_loss(network.choices.at(decision.feedback, actions), rewards, terminated),
         "entropy": -(log_probs.exp() * log_probs).sum(dim=-1).mean(),
         "kl": (ratio - 1.0 - change).mean().detach(),
         "clipped": (ratio != clipped).float().mean(),

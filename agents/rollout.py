@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from agents.foresight import Play
 from agents.network import Network
 from encoders.encoder import Prepared, merge
+from unienv.actions import Actions
 
 
 class Rollout(NamedTuple):
@@ -20,7 +21,7 @@ class Rollout(NamedTuple):
         observations: prepared for the encoder, (T * N, ...) by modality.
         start: (T, N) bool, steps at which an episode starts.
         carry: (N, S, hidden), memory before the first step.
-        actions: (T, N) int64; log_probs: (T, N), of the policy that acted.
+        actions: (T, N, n) int64, by part; log_probs: (T, N), of the policy that acted.
         values: (T, N), V(o_t); next_values: (T, N), V of what followed within the episode.
         rewards: (T, N); terminated, truncated: (T, N) bool.
     """
@@ -63,7 +64,7 @@ class Collector:
         self.takes_tensors = world is not None and world.backend == "torch"
         observation, _ = envs.reset(seed=seed)
         self.prepared = self._prepare(observation)
-        self.num_actions, self.first_action = (int(getattr(envs.single_action_space, k)) for k in ("n", "start"))
+        self.actions = Actions(envs.single_action_space)
         self.carry = network.initial_carry(envs.num_envs)
         self.start = torch.ones(envs.num_envs, dtype=torch.bool, device=self.device)
         self.returns = torch.zeros(envs.num_envs, dtype=torch.float64)
@@ -90,8 +91,7 @@ class Collector:
         episodes, steps = Episodes(), []
         for _ in range(num_steps):
             prepared = self.prepared
-            shape, device = (self.envs.num_envs,), self.device
-            action = torch.randint(self.num_actions, shape, generator=self.generator, device=device)
+            action = self.network.choices.uniform(self.envs.num_envs, self.generator)
             after, reward, terminated, over, _ = self._advance(action, episodes)
             self.prepared, self.carry, self.start = self._prepare(after), torch.zeros_like(self.carry), over
             steps.append((prepared, action, reward.float(), terminated))
@@ -117,20 +117,20 @@ class Collector:
     def _step(self, episodes: Episodes) -> tuple[Any, ...]:
         prepared, start = self.prepared, self.start
         decision = self.network(prepared, self.carry, start[None])
-        log_probs = decision.logits.log_softmax(dim=-1)
-        action = torch.multinomial(log_probs.exp(), 1, generator=self.generator)[:, 0]
+        choices = self.network.choices
+        log_probs = choices.log_probs(decision.logits)
+        action = choices.sample(log_probs, self.generator)
         after, reward, terminated, over, info = self._advance(action, episodes)
         truncated = over & ~terminated
         final_values = self._final_values(info, truncated, decision.carry)
         self.prepared, self.carry, self.start = self._prepare(after), decision.carry, over
-        taken = log_probs.gather(1, action[:, None])[:, 0]
+        taken = choices.at(log_probs, action)
         return prepared, start, action, taken, decision.value, final_values, reward.float(), terminated, truncated
 
     def _advance(self, action: Tensor, episodes: Episodes) -> tuple[Any, Tensor, Tensor, Tensor, Mapping[str, Any]]:
         """Step the worlds: observation, reward, terminated, terminated or truncated, info."""
-        sent = action + self.first_action
-        sent = sent if self.takes_tensors else sent.cpu().numpy()
-        after, reward, terminated, truncated, info = self.envs.step(sent)
+        sent = action if self.takes_tensors else action.cpu().numpy()
+        after, reward, terminated, truncated, info = self.envs.step(self.actions.join(sent))
         reward, terminated, truncated = (self._tensor(x) for x in (reward, terminated, truncated))
         over = terminated | truncated
         self._count(episodes, reward.cpu(), over.cpu(), info)

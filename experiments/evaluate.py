@@ -18,6 +18,7 @@ from encoders.precision import has_bfloat16
 from experiments.config import RunConfig
 from experiments.train import choose_device, make_envs
 from unienv import __version__
+from unienv.actions import Actions, row
 from unienv.backend import to_numpy
 from unienv.render import picture
 
@@ -32,7 +33,7 @@ def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
     measure = partial(objective, gamma=config.ppo.gamma, episodes=config.episodes, seed=_UNSEEN + config.seed)
     agent = measure(envs, learner.policy(envs.num_envs, seed=config.seed))
     generator = np.random.default_rng(config.seed)
-    anchors = {"random": measure(envs, RandomPolicy(envs.single_action_space, generator))}  # type: ignore[arg-type]
+    anchors = {"random": measure(envs, RandomPolicy(Actions(envs.single_action_space), generator))}
     if hasattr(envs, "oracle"):
         anchors["oracle"] = measure(envs, OraclePolicy(envs))
     stated = getattr(getattr(envs, "world", None), "nonseparability", None)
@@ -49,7 +50,10 @@ def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
 
 
 def watch(config: RunConfig, learner: Learner, path: Path) -> None:
-    """A few episodes of the policy as arrays: frames, text, action, probabilities, reward, episode and success."""
+    """A few episodes of the policy as arrays: frames, text, action, said, probabilities, reward, episode and success.
+
+    Of actions with several parts `said` tells the words and there are no probabilities.
+    """
     envs = make_envs(config.env, 1, torch.device("cpu"))
     rows: list[dict[str, Any]] = []
     for episode in range(_EPISODES):
@@ -70,23 +74,30 @@ def watch(config: RunConfig, learner: Learner, path: Path) -> None:
 def _episode(envs: Any, policy: Any, episode: int, seed: int) -> list[dict[str, Any]]:
     observation, _ = envs.reset(seed=seed)
     rows: list[dict[str, Any]] = []
+    parts = len(policy.actions.nvec)
     start, over = np.ones(1, bool), False
     while not over:
         action = policy.act(observation, start)
-        row = _row(observation, envs.vocabulary, episode) | {
-            "action": int(action[0]) - policy.first_action,
-            "probabilities": policy.probabilities[0].astype(np.float64),
+        seen = _row(observation, envs.vocabulary, episode) | {
+            "action": int(policy.actions.split(action)[0, 0]) if parts == 1 else 0,
+            "said": _say(envs, row(action, 0)),
+            "probabilities": policy.probabilities[0, : None if parts == 1 else 0].astype(np.float64),
         }
         observation, reward, terminated, truncated, info = envs.step(action)
-        rows.append(row | {"reward": float(reward[0])})
+        rows.append(seen | {"reward": float(reward[0])})
         start, over = np.zeros(1, bool), bool(terminated[0] | truncated[0])
     last = {key: np.asarray(value)[None] for key, value in info["final_obs"][0].items()}
     rows.append(
         _row(last, envs.vocabulary, episode)
-        | {"action": -1, "probabilities": np.zeros_like(rows[-1]["probabilities"]), "reward": 0.0}
+        | {"action": -1, "said": "", "probabilities": np.zeros_like(rows[-1]["probabilities"]), "reward": 0.0}
     )
     success = bool(np.asarray(info["final_info"]["success"])[0])
-    return [row | {"success": success} for row in rows]
+    return [one | {"success": success} for one in rows]
+
+
+def _say(envs: Any, action: Any) -> str:
+    world = getattr(envs, "world", None)
+    return world.name_action(action) if world is not None else f"action {action}"
 
 
 def _row(observation: dict[str, Any], vocabulary: Any, episode: int) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from tests.compare import differ, leaves, overlap
-from tests.play import mixed_actions, play, play_vec, turns
+from tests.play import mixed_actions, play, play_vec, stack, turns
+from unienv.actions import Actions, row
 from unienv.modality import check_modalities
 from unienv.signal import SIGNALS
 
@@ -37,7 +38,7 @@ class WorldContract:
 
     world_id: str
     parameters: ClassVar[dict[str, Any]] = {}
-    bad_actions: ClassVar[list[Any]] = [None, "1", 0.5, np.nan, -1, 10**9, np.eye(3)]
+    bad_actions: ClassVar[list[Any]] = [None, "1", 0.5, np.nan, -1, 10**9, np.eye(3), {}, {"text": 0}]
 
     def finish(self, env: Any) -> Iterator[Any]:
         """Actions from a start to the end of its episode."""
@@ -64,13 +65,13 @@ class WorldContract:
             warnings.simplefilter("error")
             check_env(self.make(render_mode=mode))
 
-    def test_observations_are_text_and_image(self):
+    def test_observations_are_text_and_pixels(self):
         env = self.make()
         modalities = check_modalities(env.observation_space, self.world_id)
-        text, image = modalities["text"], modalities["image"]
+        text, *pixels = modalities.values()
         assert (text.dtype, len(text.shape), text.low.min()) == (np.int32, 1, 0)
         assert text.high.max() < len(env.vocabulary)
-        assert (image.dtype, len(image.shape), image.shape[2]) == (np.uint8, 3, 3)
+        assert pixels and all((box.dtype, box.shape[-1]) == (np.uint8, 3) for box in pixels)
         assert all(turn[0] in env.observation_space for turn in play(env, 60, seed=0))
 
     def test_equal_seeds_give_equal_episodes(self):
@@ -126,11 +127,11 @@ class WorldContract:
         env, envs = self.make(), self.make_vec(2)
         env.reset(seed=0)
         envs.reset(seed=0)
-        for action in self.bad_actions:
+        for action in [*self.bad_actions, *spoiled(env.action_space)]:
             with pytest.raises(ValueError, match=r"\A.*\Z"):
                 env.step(action)
             with pytest.raises(ValueError, match=r"\A.*\Z"):
-                envs.step(np.asarray([action, action]))
+                envs.step(stack([action, action]) if isinstance(action, dict) else np.asarray([action, action]))
 
     def test_pictures_change(self):
         env = self.make(render_mode="rgb_array")
@@ -169,7 +170,7 @@ class WorldContract:
         envs = self.make_vec(autoreset_mode="Disabled")
         before, _ = envs.reset(seed=3)
         after, _ = envs.reset(options={"reset_mask": np.array([True, False, False, True])})
-        kept = [np.array_equal(before["image"][i], after["image"][i]) for i in range(4)]
+        kept = [all(np.array_equal(before[key][i], after[key][i]) for key in before) for i in range(4)]
         assert kept == [False, True, True, False]
 
     @pytest.mark.parametrize("num_envs", [1, 2, 7])
@@ -180,7 +181,7 @@ class WorldContract:
         over = False
         for actions in islice(mixed_actions(envs), 60):
             turn = envs.step(actions)
-            alone = (env.reset()[0], 0.0, False, False) if over else env.step(actions[slot])[:4]
+            alone = (env.reset()[0], 0.0, False, False) if over else env.step(row(actions, slot))[:4]
             assert not differ(alone[0], {key: value[slot] for key, value in turn[0].items()})
             assert alone[1:] == tuple(part[slot] for part in turn[1:4])
             over = alone[2] or alone[3]
@@ -282,10 +283,28 @@ class WorldContract:
             _, value, _, _, info = env.step(action)
             assert 0.0 <= value <= 1.0
             if signal == "label":
-                assert (info["label"], value) == (best, float(action == best))
+                assert not differ(info["label"], best)
+                assert value == float(same(action, best))
             if signal == "preference":
                 assert info["alternative"] in env.action_space
-                assert value == 0.5 or action != info["alternative"]
+                assert value == 0.5 or not same(action, info["alternative"])
+
+
+def same(action: Any, other: Any) -> bool:
+    """Whether two actions are equal in all their parts."""
+    if isinstance(action, dict):
+        return all(same(action[key], other[key]) for key in action)
+    return np.array_equal(action, other)
+
+
+def spoiled(space: gym.Space) -> Iterator[Any]:
+    """Actions that are wrong in their last part alone."""
+    actions = Actions(space)
+    good = np.zeros((1, len(actions.nvec)), np.int64)
+    for wrong in (-1, actions.nvec[-1]):
+        columns = good.copy()
+        columns[0, -1] = wrong
+        yield row(actions.join(columns), 0)
 
 
 def held_by(env: Any) -> list[np.ndarray]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tests.compare import host
+from unienv.actions import Actions
 
 
 def play(env: Any, steps: int, seed: int | None = None) -> list[tuple]:
@@ -25,7 +26,7 @@ def turns(envs: Any, steps: int, seed: int | None = None, dtype: type = np.int64
     if seed is not None:
         yield host(envs.reset(seed=seed))
     for actions in islice(mixed_actions(envs), steps):
-        turn = host(envs.step(actions.astype(dtype)))
+        turn = host(envs.step(as_type(actions, dtype)))
         yield turn
         over = turn[2] | turn[3]
         if envs.metadata["autoreset_mode"].value == "Disabled" and over.any():
@@ -37,10 +38,26 @@ def play_vec(envs: Any, steps: int, seed: int | None = None, dtype: type = np.in
     return list(turns(envs, steps, seed, dtype))
 
 
-def mixed_actions(envs: Any) -> Iterator[np.ndarray]:
-    """Actions (N,), at random half the oracle's and half uniform, the same for equal environments."""
+def mixed_actions(envs: Any) -> Iterator[Any]:
+    """Actions of N worlds, at random half the oracle's and half uniform, the same for equal environments."""
     rng = np.random.default_rng(envs.num_envs)
+    actions = Actions(envs.single_action_space)
     envs.action_space.seed(envs.num_envs)
     while True:
-        best = envs.oracle() if hasattr(envs, "oracle") else envs.call("oracle")
-        yield np.where(rng.random(envs.num_envs) < 0.5, host(best), envs.action_space.sample())
+        best = host(envs.oracle()) if hasattr(envs, "oracle") else stack(envs.call("oracle"))
+        chosen = rng.random((envs.num_envs, 1)) < 0.5
+        yield actions.join(np.where(chosen, actions.split(best), actions.split(envs.action_space.sample())))
+
+
+def stack(actions: Any) -> Any:
+    """Actions of single environments as a batch."""
+    if isinstance(actions[0], dict):
+        return {key: stack([action[key] for action in actions]) for key in actions[0]}
+    return np.stack(actions)
+
+
+def as_type(actions: Any, dtype: type) -> Any:
+    """A batch of actions in another integer type."""
+    if isinstance(actions, dict):
+        return {key: as_type(part, dtype) for key, part in actions.items()}
+    return actions.astype(dtype)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
+from unienv.actions import batch_of_one
 from unienv.backend import to_numpy
 from unienv.loop import Loop
 from unienv.modality import Vocabulary
@@ -37,7 +38,7 @@ class WorldEnv(gym.Env):
             raise ValueError("a single environment runs on numpy; backend='torch' is for gymnasium.make_vec")
         self.render_mode = check_render_mode(render_mode)
         self.observation_space = self.world.observation_space
-        self.action_space = self.world.action_space
+        self.action_space = self.world.actions.space
         self._loop = Loop(self.world, 1)
         self._over = True
 
@@ -68,7 +69,7 @@ class WorldEnv(gym.Env):
             raise gym.error.ResetNeeded("the episode is over; call reset() before the next step()")
         if not self.action_space.contains(action):
             raise ValueError(f"expected an action in {self.action_space}, got {' '.join(repr(action).split())}")
-        outcome = self._loop.advance(np.asarray(action, self.action_space.dtype)[None])
+        outcome = self._loop.advance(batch_of_one(action))
         terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
         self._over = terminated or truncated
         info = {key: _first(value) for key, value in step_info(outcome).items()}
@@ -84,7 +85,7 @@ class WorldEnv(gym.Env):
         """The best action in the present state, for anchors and demonstrations."""
         if self._loop.state is None:
             raise gym.error.ResetNeeded("call reset() before oracle()")
-        return self.world.oracle(self._loop.state)[0]
+        return _first(self.world.oracle(self._loop.state))
 
     def _observe(self) -> dict[str, np.ndarray]:
         return {key: value[0] for key, value in self._loop.observe().items()}

@@ -12,7 +12,7 @@ import numpy as np
 
 from unienv.backend import to_numpy
 from unienv.rng import Array, Keys, slots, streams
-from unienv.world import Observation, Outcome, World, put, take
+from unienv.world import Action, Observation, Outcome, World, put, take
 
 Snapshot = dict[str, np.ndarray]
 
@@ -69,7 +69,7 @@ class Loop:
         """o of the worlds `where` (M,), for a last look before they restart."""
         return self.world.observe(self.state if len(where) == self.num_worlds else take(self.state, where))
 
-    def advance(self, action: Array) -> Outcome:
+    def advance(self, action: Action) -> Outcome:
         """One turn of the loop for actions (N, ...): feedback, signal, transition, ends. Restarts nothing."""
         world, state = self.world, self.state
         observation = Seen(world, state)

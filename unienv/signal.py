@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from gymnasium import spaces
-
 from unienv.rng import Array, Keys
 from unienv.spelling import nearest
 
 if TYPE_CHECKING:
-    from unienv.world import Feedback, Observation, State, World
+    from unienv.world import Action, Feedback, Observation, State, World
 
 _ALTERNATIVE = 63  # salt of the action that a preference compares with; worlds use small salts
 
@@ -23,14 +21,14 @@ class Verdict(NamedTuple):
     """Fields: value (N,) float64, the signal l; supervision, what the protocol discloses besides."""
 
     value: Array
-    supervision: dict[str, Array]
+    supervision: dict[str, Action]
 
 
 class Signal(Protocol):
     """A rule G bound to a world."""
 
     def __call__(
-        self, state: State, observation: Observation, action: Array, feedback: Feedback, keys: Keys
+        self, state: State, observation: Observation, action: Action, feedback: Feedback, keys: Keys
     ) -> Verdict:
         """Judge the action (N, ...) taken in `state` that drew `feedback`."""
         ...
@@ -43,7 +41,7 @@ class Reward:
         self.world = world
 
     def __call__(
-        self, state: State, observation: Observation, action: Array, feedback: Feedback, keys: Keys
+        self, state: State, observation: Observation, action: Action, feedback: Feedback, keys: Keys
     ) -> Verdict:
         """l = reward(w, o, a, xi)."""
         del keys
@@ -57,12 +55,14 @@ class Label:
         self.world = world
 
     def __call__(
-        self, state: State, observation: Observation, action: Array, feedback: Feedback, keys: Keys
+        self, state: State, observation: Observation, action: Action, feedback: Feedback, keys: Keys
     ) -> Verdict:
-        """l = 1[a = oracle(w)]."""
+        """l = 1[a = oracle(w)], in all its parts."""
         del observation, feedback, keys
-        label = self.world.oracle(state)
-        return Verdict(self.world.xp.astype(action == label, self.world.xp.float64), {"label": label})
+        world = self.world
+        label = world.oracle(state)
+        same = world.xp.all(world.actions.split(action) == world.actions.split(label), axis=1)
+        return Verdict(world.xp.astype(same, world.xp.float64), {"label": label})
 
 
 class Preference:
@@ -75,13 +75,11 @@ class Preference:
         self.world = world
 
     def __call__(
-        self, state: State, observation: Observation, action: Array, feedback: Feedback, keys: Keys
+        self, state: State, observation: Observation, action: Action, feedback: Feedback, keys: Keys
     ) -> Verdict:
         """l = (1 + sign(r(a) - r(a'))) / 2 with a' uniform."""
-        world, space = self.world, self.world.action_space
-        if not isinstance(space, spaces.Discrete):
-            raise TypeError(f"signal=preference draws an alternative from a Discrete action space, got {space}")
-        alternative = keys.integers(_ALTERNATIVE, [int(space.n)])[:, 0] + int(space.start)
+        world = self.world
+        alternative = world.actions.draw(keys, _ALTERNATIVE)
         counterfactual = world.feedback(state, observation, alternative, keys)
         mine = world.reward(state, observation, action, feedback)
         other = world.reward(state, observation, alternative, counterfactual)

@@ -13,7 +13,7 @@ from unienv.loop import Loop, Snapshot
 from unienv.modality import Vocabulary
 from unienv.registry import make_world
 from unienv.rng import Array
-from unienv.world import Outcome, World
+from unienv.world import Action, Outcome, World
 
 
 class WorldVectorEnv(VectorEnv):
@@ -53,7 +53,7 @@ class WorldVectorEnv(VectorEnv):
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4, "autoreset_mode": self.autoreset_mode}
         self.single_observation_space = self.world.observation_space
-        self.single_action_space = self.world.action_space
+        self.single_action_space = self.world.actions.space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._loop = Loop(self.world, num_envs, max_episode_steps)
@@ -92,7 +92,7 @@ class WorldVectorEnv(VectorEnv):
             ValueError: actions of the wrong shape or outside their space.
             gymnasium.error.ResetNeeded: under DISABLED, a slot's episode is over; before the first reset.
         """
-        actions = self._check_actions(actions)
+        actions = self.world.actions.read(actions, self.num_envs, self.world.array)
         if self._loop.state is None:
             raise gym.error.ResetNeeded("call reset() before step()")
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
@@ -114,8 +114,8 @@ class WorldVectorEnv(VectorEnv):
         self._need_start("render")
         return tuple(render_world(self._loop, index, self.render_mode) for index in range(self.num_envs))
 
-    def oracle(self) -> Array:
-        """The best actions (N,) in the present states."""
+    def oracle(self) -> Action:
+        """The best actions of N worlds in the present states."""
         self._need_start("oracle")
         return self.world.oracle(self._loop.state)
 
@@ -136,7 +136,7 @@ class WorldVectorEnv(VectorEnv):
         if self._loop.state is None:
             raise gym.error.ResetNeeded(f"call reset() before {call}()")
 
-    def _step_then_wait(self, actions: Array) -> tuple:
+    def _step_then_wait(self, actions: Action) -> tuple:
         resting: Array = self._over
         outcome = self._loop.advance(actions)
         if resting.any():
@@ -150,7 +150,7 @@ class WorldVectorEnv(VectorEnv):
         self._over = outcome.over
         return (self._loop.observe(), *outcome[:3], masked(step_info(outcome), ~resting))
 
-    def _step_and_restart(self, actions: Array) -> tuple:
+    def _step_and_restart(self, actions: Action) -> tuple:
         outcome: Outcome = self._loop.advance(actions)
         over = outcome.over
         if not over.any():
@@ -203,23 +203,6 @@ class WorldVectorEnv(VectorEnv):
             raise gym.error.ResetNeeded("reset all slots once before resetting some")
         return self.world.array(np.flatnonzero(mask))
 
-    def _check_actions(self, actions: Any) -> Array:
-        space = self.single_action_space
-        if isinstance(space, gym.spaces.Discrete) and not _is_integer(actions):
-            raise ValueError(f"expected integer actions in {space}")
-        actions = self.world.array(actions, str(space.dtype))
-        if tuple(actions.shape) != (self.num_envs, *(space.shape or ())):
-            raise ValueError(
-                f"expected actions of shape {(self.num_envs, *(space.shape or ()))}, got {tuple(actions.shape)}"
-            )
-        if isinstance(space, gym.spaces.Discrete):
-            outside = (actions < int(space.start)) | (actions >= int(space.start + space.n))
-            if outside.any():
-                raise ValueError(
-                    f"expected actions in {space}, got {actions[_where(outside)[0]]} in slot {_where(outside)[0]}"
-                )
-        return actions
-
     def _spread(self, row: Array, where: Array, value: bool) -> Array:
         row = self.world.array(to_numpy(row).copy())
         row[where] = value
@@ -250,8 +233,3 @@ def _rows(observation: dict[str, Array], where: np.ndarray, num_envs: int) -> np
 def _where(mask: Array) -> Array:
     """Indices of a bool row, on either backend."""
     return mask.nonzero()[0] if isinstance(mask, np.ndarray) else mask.nonzero(as_tuple=True)[0]
-
-
-def _is_integer(actions: Any) -> bool:
-    kind = str(actions.dtype).removeprefix("torch.") if hasattr(actions, "dtype") else np.asarray(actions).dtype.name
-    return kind.startswith(("int", "uint"))

@@ -14,18 +14,21 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 
+from unienv.actions import Actions
 from unienv.backend import array_namespace_of, check_backend
 from unienv.buffers import Buffers
-from unienv.modality import Vocabulary
+from unienv.modality import TEXT, Vocabulary
 from unienv.rng import Array, Keys
 from unienv.signal import Signal, make_signal
 
 Observation = dict[str, Array]
+Action = Any  # an array (N,) or (N, n), or a dict of these, as the action space is structured
 Feedback = dict[str, Array]
 State = Any  # a NamedTuple of arrays, each world its own
 
@@ -38,9 +41,9 @@ class World(abc.ABC):
 
     Attributes:
         observation_space: Dict of modalities, see `unienv.modality`.
-        action_space: space of one action.
-        vocabulary: words of the text modality.
-        action_names: what the actions are called, for people; may be left empty.
+        action_space: space of one action: Discrete, MultiDiscrete or a Dict of these, see `unienv.actions`.
+        vocabulary: words of the text modality, and of what an agent utters.
+        action_names: what the actions of a Discrete space are called, for people; may be left empty.
         horizon: steps after which an episode is truncated; None when every episode ends by itself.
         small: parameters of a version with few enough states to be enumerated; empty where there is none.
 
@@ -79,6 +82,11 @@ class World(abc.ABC):
             return self._buffers.empty(shape)
         return self.xp.empty(shape, dtype=self.xp.uint8, device=self.device)
 
+    @cached_property
+    def actions(self) -> Actions:
+        """The action space taken apart."""
+        return Actions(self.action_space)
+
     @abc.abstractmethod
     def initial(self, keys: Keys) -> State:
         """Draw N start states w_1."""
@@ -88,12 +96,15 @@ class World(abc.ABC):
         """o: what the agent perceives. Fresh arrays, sharing no memory with the state or with the world's tables."""
 
     @abc.abstractmethod
-    def feedback(self, state: State, observation: Observation, action: Array, keys: Keys) -> Feedback:
-        """xi: named parts (N, ...); "success" (N,) bool among them says whether the step fulfilled the task."""
+    def feedback(self, state: State, observation: Observation, action: Action, keys: Keys) -> Feedback:
+        """xi: named parts (N, ...); "success" (N,) bool among them says whether the step fulfilled the task.
+
+        A part named like a modality is that modality's own, xi^m of Eq. (10).
+        """
 
     @abc.abstractmethod
     def transition(
-        self, state: State, observation: Observation, action: Array, feedback: Feedback, keys: Keys
+        self, state: State, observation: Observation, action: Action, feedback: Feedback, keys: Keys
     ) -> State:
         """w': the next states; the arrays of `state` stay as they are."""
 
@@ -102,12 +113,25 @@ class World(abc.ABC):
         """(N,) bool: states in which the episode is over by the world's own rules (the horizon is not among them)."""
 
     @abc.abstractmethod
-    def oracle(self, state: State) -> Array:
-        """Best actions (N,) given the full state: the upper anchor of every plot, and the label of supervision."""
+    def oracle(self, state: State) -> Action:
+        """Best actions of N worlds given the full state: the upper anchor of plots, and the label of supervision."""
 
-    def reward(self, state: State, observation: Observation, action: Array, feedback: Feedback) -> Array:
+    def reward(self, state: State, observation: Observation, action: Action, feedback: Feedback) -> Array:
         """(N,) float64: value of the step in [0, 1]; 1 for success unless a world says otherwise."""
         return self.xp.astype(feedback["success"], self.xp.float64)
+
+    def name_action(self, action: Any) -> str:
+        """One action for a person to read: words, or numbers counted from 0."""
+        if isinstance(action, Mapping):
+            return ", ".join(f"{key}: {self._name_part(key, part)}" for key, part in action.items())
+        return self._name_part("", action)
+
+    def _name_part(self, key: str, part: Any) -> str:
+        if key == TEXT:
+            return f'"{self.vocabulary.decode(part)}"'
+        if np.ndim(part):
+            return " ".join(map(str, np.asarray(part).tolist()))
+        return self.action_names[int(part)] if not key and self.action_names else str(int(part))
 
     def describe(self, state: State, index: int) -> str:
         """One world of the batch for a person to read, the "ansi" rendering: its text, unless a world says more."""

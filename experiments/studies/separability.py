@@ -19,7 +19,8 @@ from experiments.studies import new_folder, reproduce
 from experiments.studies.reading import claims, print_tables, rows, settings, verdict
 from unienv.adapt import make_vector
 from unienv.registry import make_world, parameters_of, world_id, world_ids
-from unienv.separability.enumeration import Kernel, NotEnumerable, enumerate_world
+from unienv.separability.draws import NotEnumerable
+from unienv.separability.enumeration import Kernel, enumerate_world
 from unienv.separability.exact import Exact, exact
 from unienv.separability.ladder import ladder
 from unienv.spelling import nearest

@@ -5,15 +5,16 @@ import pytest
 import torch
 from torch import nn
 
+from agents.choices import Choices
 from agents.foresight import Play, feedback_loss, foresee
 from tests.agents.tiny import STAIRS, make_learner, small
 
 
 def test_the_loss_is_the_log_loss_of_both_kinds_of_feedback_of_the_action_taken():
-    log_odds = torch.tensor([[[0.0, 2.0], [0.0, -1.0]], [[3.0, 9.0], [0.5, 9.0]]])  # (B, reward or end, K)
-    told = [(2.0, True), (-1.0, False)], [(3.0, False), (0.5, True)]  # of actions 1 and 0
+    log_odds = torch.tensor([[2.0, -1.0], [3.0, 0.5]])  # (B, reward or end)
+    told = [(2.0, True), (-1.0, False)], [(3.0, False), (0.5, True)]
     expected = sum(math.log1p(math.exp(-s if yes else s)) for step in told for s, yes in step) / 2
-    loss = feedback_loss(log_odds, torch.tensor([1, 0]), torch.tensor([0.5, -1.0]), torch.tensor([False, True]))
+    loss = feedback_loss(log_odds, torch.tensor([0.5, -1.0]), torch.tensor([False, True]))
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
@@ -22,7 +23,7 @@ class Book(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.log_odds = nn.Parameter(torch.zeros(2, 2))
+        self.log_odds, self.choices = nn.Parameter(torch.zeros(2, 2)), Choices([2])
 
     def initial_carry(self, batch):
         return torch.zeros(batch, 1, 0)
@@ -38,7 +39,7 @@ class Book(nn.Module):
 
 def test_rare_feedback_is_seen_as_often_as_common_feedback():
     rewarded = torch.arange(4000) == 7
-    play = Play({"text": torch.arange(4000)}, torch.zeros(4000, dtype=torch.int64), rewarded.float(), rewarded)
+    play = Play({"text": torch.arange(4000)}, torch.zeros(4000, 1, dtype=torch.int64), rewarded.float(), rewarded)
     book = Book()
     foresee(book, torch.optim.SGD(book.parameters(), 0.0), play, 2, 1.0, torch.Generator().manual_seed(0), False)
     assert len(book.seen) == 1000
@@ -48,7 +49,7 @@ def test_rare_feedback_is_seen_as_often_as_common_feedback():
 def test_predictions_come_true():
     play = Play(
         {"text": torch.zeros(64, dtype=torch.int64)},
-        torch.arange(64) % 2,
+        torch.arange(64)[:, None] % 2,
         (torch.arange(64) % 2).float(),
         torch.arange(64) % 2 == 0,
     )
@@ -88,8 +89,8 @@ def test_play_counts_episodes_and_knows_their_ends():
     learner = make_learner(STAIRS, play=1.0, worlds=8)
     play, episodes = learner.collector.play(6)
     assert len(play.actions) == 48
-    assert torch.equal(play.terminated, play.actions == 1)
-    assert torch.equal(play.rewards > 0, play.actions == 1)
+    assert torch.equal(play.terminated, play.actions[:, 0] == 1)
+    assert torch.equal(play.rewards > 0, play.actions[:, 0] == 1)
     assert len(episodes.returns) == len(episodes.lengths) > 10
     assert set(episodes.lengths) <= {1, 2, 3}
 
@@ -150,7 +151,7 @@ def test_actions_are_numbered_from_the_spaces_start():
         learner = make_learner("TestShifted-v0", worlds=4, minibatches=2)
         play, _ = learner.collector.play(3)
         rollout, _ = learner.collector.collect(3)
-        assert set(play.actions.tolist()) | set(rollout.actions.flatten().tolist()) == {0, 1}
+        assert set(play.actions.flatten().tolist()) | set(rollout.actions.flatten().tolist()) == {0, 1}
         assert set(learner.policy(4, 0).act({k: v for k, v in learner.envs.reset()[0].items()}, [True] * 4)) <= {3, 4}
     finally:
         del gym.registry["TestShifted-v0"]

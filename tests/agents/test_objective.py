@@ -6,6 +6,7 @@ from scipy.stats import binomtest, chisquare
 from agents.objective import objective
 from agents.policies import OraclePolicy, RandomPolicy
 from tests.agents.tiny import STAIRS, Coins
+from unienv.actions import Actions
 from unienv.adapt import make_vector
 
 
@@ -59,7 +60,7 @@ def test_episodes_are_rounded_up_to_whole_slots(slots, asked, episodes):
 
 def test_chance_and_oracle_on_match():
     envs = make_vector("match", 32)
-    chance = objective(envs, RandomPolicy(spaces.Discrete(2), np.random.default_rng(0)), 0.97, 2000, seed=0)
+    chance = objective(envs, RandomPolicy(Actions(spaces.Discrete(2)), np.random.default_rng(0)), 0.97, 2000, seed=0)
     assert chance.success_low < 0.5 < chance.success_high
     assert chance.success == chance.J and chance.length == 1.0
     assert chance.success_high - chance.success_low == pytest.approx(2 * 1.96 * (0.25 / 2016) ** 0.5, rel=0.02)
@@ -87,7 +88,7 @@ def test_the_discount_counts_from_the_first_step():
 def test_a_seed_is_one_set_of_worlds():
     envs = make_vector("match", 8)
     one, same, other = (
-        objective(envs, RandomPolicy(spaces.Discrete(2), np.random.default_rng(0)), 0.9, 400, seed)
+        objective(envs, RandomPolicy(Actions(spaces.Discrete(2)), np.random.default_rng(0)), 0.9, 400, seed)
         for seed in (3, 3, 4)
     )
     assert one == same != other

@@ -7,6 +7,7 @@ from scipy.stats import binomtest, chisquare
 from agents.network import make_network
 from agents.policies import NetworkPolicy, OraclePolicy, RandomPolicy
 from tests.agents.tiny import small
+from unienv.actions import Actions
 from unienv.adapt import make_vector
 
 STARTS = np.ones(4, bool)
@@ -23,11 +24,11 @@ def network_for(envs, **shape):
 
 
 def policy_for(network, worlds=4, seed=0):
-    return NetworkPolicy(network, worlds, torch.Generator().manual_seed(seed), bfloat16=False)
+    return NetworkPolicy(network, worlds, torch.Generator().manual_seed(seed), False, Actions(spaces.Discrete(2)))
 
 
 def test_a_random_policy_is_uniform():
-    actions = RandomPolicy(spaces.Discrete(5), np.random.default_rng(0)).act({}, np.zeros(20_000, bool))
+    actions = RandomPolicy(Actions(spaces.Discrete(5)), np.random.default_rng(0)).act({}, np.zeros(20_000, bool))
     assert actions.shape == (20_000,)
     assert chisquare(np.bincount(actions, minlength=5)).pvalue > 1e-3
 

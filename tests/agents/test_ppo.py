@@ -32,7 +32,12 @@ def run(network, rollout, times=1, **ppo):
 @torch.no_grad()
 def log_probs(network, rollout):
     decision = network(rollout.observations, rollout.carry, rollout.start)
-    return decision.logits.log_softmax(dim=-1).view(*rollout.actions.shape, -1)
+    return decision.logits.log_softmax(dim=-1).view(*rollout.rewards.shape, -1)
+
+
+def taken(rollout):
+    """(T, N): the only part of the actions."""
+    return rollout.actions[..., 0]
 
 
 def weights(network):
@@ -43,7 +48,7 @@ def weights(network):
 def test_the_better_action_becomes_likelier(good):
     network, rollout = begin()
     before = log_probs(network, rollout)[..., good]
-    run(network, rollout._replace(rewards=(rollout.actions == good).float()))
+    run(network, rollout._replace(rewards=(taken(rollout) == good).float()))
     after = log_probs(network, rollout)[..., good]
     assert (after > before).all()
 
@@ -52,8 +57,8 @@ def test_the_better_action_becomes_likelier(good):
 def test_a_change_beyond_the_clip_is_not_rewarded_but_is_taken_back(beyond, moves):
     """Ratios of 2 and 1/2: along the advantage's sign there is nothing left to gain, against it there is."""
     network, rollout = begin()
-    rollout = rollout._replace(rewards=rollout.actions.float())
-    sign = (2.0 * rollout.actions - 1.0) * (1.0 if beyond else -1.0)
+    rollout = rollout._replace(rewards=taken(rollout).float())
+    sign = (2.0 * taken(rollout) - 1.0) * (1.0 if beyond else -1.0)
     rollout = rollout._replace(log_probs=rollout.log_probs - sign * torch.log(torch.tensor(2.0)))
     before = weights(network)
     told = run(network, rollout, clip=0.2)
@@ -65,9 +70,9 @@ def test_a_change_beyond_the_clip_is_not_rewarded_but_is_taken_back(beyond, move
 @pytest.mark.parametrize("clip", [0.05, 0.2])
 def test_policies_stay_about_as_near_as_the_clip_says(clip):
     network, rollout = begin()
-    rollout = rollout._replace(rewards=rollout.actions.float())
+    rollout = rollout._replace(rewards=taken(rollout).float())
     run(network, rollout, times=80, lr=2e-4, clip=clip)
-    change = (log_probs(network, rollout).gather(2, rollout.actions[..., None])[..., 0] - rollout.log_probs).exp()
+    change = (log_probs(network, rollout).gather(2, rollout.actions)[..., 0] - rollout.log_probs).exp()
     assert 0.5 * clip < (change - 1).abs().mean() < 2 * clip
 
 
@@ -75,7 +80,7 @@ def test_what_is_told_of_a_first_step_is_exact():
     network, rollout = begin()
     ratio = 1.1
     rollout = rollout._replace(
-        rewards=rollout.actions.float(), log_probs=rollout.log_probs - torch.log(torch.tensor(ratio))
+        rewards=taken(rollout).float(), log_probs=rollout.log_probs - torch.log(torch.tensor(ratio))
     )
     told = run(network, rollout, clip=0.2)
     p = log_probs(begin()[0], rollout)
@@ -117,8 +122,8 @@ def test_values_descend_to_returns_and_truncation_adds_what_was_to_come(end):
     network, rollout = begin(steps=1)
     over = torch.ones_like(rollout.terminated)
     rollout = rollout._replace(terminated=over & False, truncated=over & False)._replace(**{end: over})
-    rollout = rollout._replace(rewards=rollout.actions.float(), next_values=torch.full_like(rollout.values, 10.0))
-    target = rollout.actions.float() + (0.5 * 10.0 if end == "truncated" else 0.0)
+    rollout = rollout._replace(rewards=taken(rollout).float(), next_values=torch.full_like(rollout.values, 10.0))
+    target = taken(rollout).float() + (0.5 * 10.0 if end == "truncated" else 0.0)
     value = network(rollout.observations, rollout.carry, rollout.start).value.detach()
     told = run(network, rollout, value=1.0, gamma=0.5)
     assert told["value_loss"] == pytest.approx(0.5 * float((value - target).square().mean()), rel=1e-5)
@@ -130,7 +135,7 @@ def test_values_descend_to_returns_and_truncation_adds_what_was_to_come(end):
 
 def test_explained_variance_is_one_for_true_values_and_zero_for_none():
     network, rollout = begin()
-    rewards = rollout.actions.float()
+    rewards = taken(rollout).float()
     assert run(network, rollout._replace(rewards=rewards))["explained_variance"] == pytest.approx(0.0, abs=1e-6)
     true = rollout._replace(rewards=rewards, values=rewards)
     assert run(network, true)["explained_variance"] == pytest.approx(1.0)
@@ -139,7 +144,7 @@ def test_explained_variance_is_one_for_true_values_and_zero_for_none():
 def test_feedback_learns_what_an_action_earns_and_ends():
     """Action 1 is rewarded, and action 0 ends the episode: of the other action, told nothing, nothing is learned."""
     network, rollout = begin(worlds=32)
-    rollout = rollout._replace(rewards=rollout.actions.float(), terminated=rollout.actions == 0)
+    rollout = rollout._replace(rewards=taken(rollout).float(), terminated=taken(rollout) == 0)
     told = run(network, rollout, times=100, feedback=1.0, lr=1e-2, max_grad_norm=10.0)
     assert told["feedback_loss"] < 0.02
     log_odds = network(rollout.observations, rollout.carry, rollout.start).feedback  # (B, 2, K)
@@ -149,7 +154,7 @@ def test_feedback_learns_what_an_action_earns_and_ends():
 
 def test_gradients_are_scaled_down_to_their_largest_norm():
     network, rollout = begin()
-    rollout = rollout._replace(rewards=1e3 * rollout.actions.float())
+    rollout = rollout._replace(rewards=1e3 * taken(rollout).float())
     plain = torch.optim.SGD(network.parameters(), lr=1.0)
     before = weights(network)
     config = PPOConfig(**{**NOTHING, "epochs": 1, "minibatches": 1, "value": 1.0, "max_grad_norm": 0.25})
@@ -164,7 +169,7 @@ def test_minibatches_are_whole_worlds_with_their_memory():
     moved = []
     for parts in (1, 4):
         network, rollout = begin(memory="gru", steps=3)
-        rollout = rollout._replace(rewards=rollout.actions.float())
+        rollout = rollout._replace(rewards=taken(rollout).float())
         before = weights(network)
         plain = torch.optim.SGD(network.parameters(), lr=rate / parts)
         config = PPOConfig(**{**NOTHING, "epochs": 1, "minibatches": parts, "value": 1.0, "max_grad_norm": 1e9})

@@ -42,6 +42,7 @@ def test_columns_tell_one_story():
     actor = collector(make_vector(STAIRS, 6), Reader(-1.0))
     parts = [actor.collect(steps) for steps in (1, 9, 20)]
     column = {name: torch.cat([getattr(r, name) for r, _ in parts]) for name in parts[0][0]._fields[3:] + ("start",)}
+    column["actions"] = column["actions"][..., 0]
     words = torch.cat([r.observations["text"][:, 0].view(-1, 6) for r, _ in parts])
     log_odds = torch.tensor([0.0, -1.0]).log_softmax(dim=0)
     assert torch.equal(column["log_probs"], log_odds[column["actions"]])
@@ -81,7 +82,7 @@ def test_log_probs_and_values_are_those_that_an_unroll_finds(world, memory):
     actor.collect(3)
     rollout, _ = actor.collect(11)
     unrolled = network(rollout.observations, rollout.carry, rollout.start)
-    log_probs = unrolled.logits.log_softmax(dim=-1).gather(1, rollout.actions.flatten()[:, None])[:, 0]
+    log_probs = unrolled.logits.log_softmax(dim=-1).gather(1, rollout.actions.flatten(0, 1))[:, 0]
     torch.testing.assert_close(log_probs, rollout.log_probs.flatten())
     torch.testing.assert_close(unrolled.value, rollout.values.flatten())
 
@@ -108,7 +109,7 @@ def test_actions_are_those_that_the_worlds_saw():
     seen = {name: value.unflatten(0, (20, 4)).numpy() for name, value in read(rollout.observations).items()}
     for t in range(20):
         assert all(np.array_equal(seen[name][t], observation[name]) for name in seen)
-        observation, reward, terminated, truncated, _ = envs.step(rollout.actions[t].numpy())
+        observation, reward, terminated, truncated, _ = envs.step(rollout.actions[t, :, 0].numpy())
         assert np.array_equal(rollout.rewards[t].numpy(), reward)
         assert np.array_equal(rollout.terminated[t].numpy(), terminated)
         assert np.array_equal(rollout.truncated[t].numpy(), truncated)

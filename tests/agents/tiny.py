@@ -6,6 +6,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
+from agents.choices import Choices
 from agents.learner import Learner
 from agents.network import AgentConfig, Decision
 from agents.ppo import PPOConfig
@@ -63,7 +64,7 @@ class Reader:
     """In a network's place: V is the first word plus 100 times the number of steps remembered; actions are as told."""
 
     def __init__(self, log_odds=0.0):
-        self.logits, self.encoder = torch.tensor([0.0, log_odds]), self
+        self.logits, self.encoder, self.choices = torch.tensor([0.0, log_odds]), self, Choices([2])
 
     def prepare(self, observation):
         return {"text": observation["text"]}

@@ -88,7 +88,8 @@ def test_what_is_watched_is_whole_episodes(tmp_path, env):
     assert ends.sum() == rows["episode"].max() + 1 == 8
     assert np.allclose(rows["probabilities"].sum(axis=1), ~ends)
     assert (rows["probabilities"][~ends][np.arange((~ends).sum()), rows["action"][~ends]] > 0).all()
-    assert (rows["reward"][ends] == 0).all()
+    assert (rows["reward"][ends] == 0).all() and (rows["said"][ends] == "").all()
+    assert (rows["said"][~ends] != "").all()
     for episode in range(8):
         mine = rows["episode"] == episode
         assert len(set(rows["success"][mine])) == 1

@@ -48,6 +48,7 @@ def episodes(count=12, text="is this a red circle ?", **changes):
         "frames": rng.integers(0, 4, (count, 64, 64, 3), np.uint8) * 60,
         "text": np.array([text] * count),
         "action": np.where(np.arange(count) % 4 == 3, -1, 1),
+        "said": np.array(["yes", "yes", "yes", ""] * count)[:count],
         "reward": np.arange(count) / 3,
         "episode": np.arange(count) // 4,
         "success": np.arange(count) < 4,
@@ -133,13 +134,13 @@ def test_pictures_have_words_and_ids_are_unique(source):
 
 
 def test_hostile_strings_stay_text(source, tmp_path):
-    shown = episodes(text=HOSTILE, action_names=np.array([HOSTILE, "yes"]))
+    shown = episodes(text=HOSTILE, said=np.array([HOSTILE] * 12), action_names=np.array([HOSTILE, "yes"]))
     summary = SUMMARY | {"env": HOSTILE, "command": HOSTILE, "versions": {HOSTILE: HOSTILE}}
     config = CONFIG | {HOSTILE: HOSTILE, "section": {HOSTILE: [HOSTILE]}, "nest": {"a": {HOSTILE: None}}}
     harmless, hostile = Page(source), Page(report(tmp_path, config=config, summary=summary, shown=shown))
     scripts, hostile_scripts = ([tag for tag, _ in page.elements].count("script") for page in (harmless, hostile))
     assert hostile_scripts == scripts
-    assert hostile.data["text"][0] == hostile.data["names"][0] == HOSTILE
+    assert hostile.data["text"][0] == hostile.data["names"][0] == hostile.data["said"][0] == HOSTILE
     assert hostile.said.count(HOSTILE) >= 6
 
 

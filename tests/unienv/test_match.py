@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 
 from tests.contract import WorldContract
 from unienv.rng import Keys, slots, streams
-from unienv.separability.enumeration import LIMIT, branch
+from unienv.separability.draws import LIMIT, branch
 from unienv.sprites import COLOURS, FLOOR
 from unienv.worlds.match import KINDS, NO, YES, Match, MatchState
 

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from gymnasium import spaces
 from scipy.stats import chisquare
 
 from unienv.rng import Keys, slots, streams
@@ -69,14 +68,6 @@ def test_alternatives_are_uniform_and_apart_from_the_worlds_own_draws():
     assert chisquare(np.bincount(other, minlength=5)).pvalue > 1e-3
     assert chisquare(np.bincount(other * 5 + action, minlength=25)).pvalue > 1e-3
     assert chisquare(np.bincount(other * 4 + state.goal, minlength=20)).pvalue > 1e-3
-
-
-def test_preference_needs_discrete_actions():
-    world = Match(signal="preference")
-    state, observation, action, feedback, keys = turn(world)
-    world.action_space = spaces.MultiBinary(2)
-    with pytest.raises(TypeError, match=r"\A.*Discrete.*MultiBinary.*\Z"):
-        world.signal(state, observation, action, feedback, keys)
 
 
 @pytest.mark.parametrize("name, near", [("lable", "label"), ("rewards", "reward"), ("pref", "preference")])

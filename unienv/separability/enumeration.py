@@ -1,32 +1,27 @@
 """A world as a finite Markov decision process, found by running its own code on every draw that can happen.
 
-A world is pure functions of a state and of draws. When a function asks for a draw that is not decided yet, its rows are
-copied, one copy an outcome, and it runs again. So any world whose draws are finite (`integers`, `bernoulli`,
-`permutation`) is enumerated as it is written, stochastic branches included.
+A world is pure functions of a state and of draws, and `branch` runs a function on all outcomes of its draws. So any
+world with finite draws (`integers`, `bernoulli`, `permutation`) is enumerated as it is written, stochastic branches
+included.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import math
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from gymnasium import spaces
 
+from unienv.actions import Actions
 from unienv.loop import Seen
 from unienv.modality import MODALITIES
 from unienv.rng import mix
+from unienv.separability.codes import number_rows
+from unienv.separability.draws import LIMIT, NotEnumerable, branch
 from unienv.world import State, World, take
 
 _ROWS = 4096  # rows a chunk where pixels are drawn
-LIMIT = 4_000_000  # rows of one expansion
-
-
-class NotEnumerable(ValueError):
-    """The world has too many states, or draws that take infinitely many values."""
 
 
 class Kernel(NamedTuple):
@@ -40,8 +35,11 @@ class Kernel(NamedTuple):
         source, action, target: (E,) int; no edge leaves a terminal state.
         probability: (E,), of the edge given source and action.
         feedback: (E,) int, code of xi; feedback_names, what each code says.
+        parts: (E, M) int, code of xi^m, the part of the feedback that is modality m's own; 0 where it has none.
         signal: (E,) float64, l.
         num_actions: K.
+        own_actions: (K, M) int, code of a^m, what of an action is modality m's own: its part of a Dict that has a part
+            for every modality, else the whole action.
         horizon: steps that it is good for; None when it is closed.
     """
 
@@ -55,8 +53,10 @@ class Kernel(NamedTuple):
     probability: np.ndarray
     feedback: np.ndarray
     feedback_names: tuple[str, ...]
+    parts: np.ndarray
     signal: np.ndarray
     num_actions: int
+    own_actions: np.ndarray
     horizon: int | None
 
 
@@ -64,18 +64,16 @@ def enumerate_world(world: World, horizon: int | None = None, limit: int = LIMIT
     """All states that a world reaches within `horizon` steps, under any actions.
 
     Args:
-        world: on the numpy backend, with Discrete actions and finite draws.
+        world: on the numpy backend, with finite draws.
         horizon: steps to look ahead; None for the world's own, or until there are no new states.
         limit: rows of one expansion, the most memory to be used.
 
     Raises:
         NotEnumerable: the limit does not suffice, or a draw is continuous.
-        ValueError: another backend or action space.
+        ValueError: another backend.
     """
     if world.backend != "numpy":
         raise ValueError(f"worlds are enumerated on backend='numpy', got {world.backend!r}")
-    if not isinstance(world.action_space, spaces.Discrete):
-        raise ValueError(f"worlds are enumerated over Discrete actions, got {world.action_space}")
     horizon = horizon or world.horizon
     _, weights, start = branch(lambda keys, rows: world.initial(keys), 1, limit)
     book = _Book(world)
@@ -91,7 +89,7 @@ def enumerate_world(world: World, horizon: int | None = None, limit: int = LIMIT
         edges.append(_step(world, book, frontier, limit))
         frontier = np.arange(known, len(book))
     columns = [np.concatenate(column) for column in zip(*edges, strict=True)]
-    source, action, target, probability, feedback, signal = columns
+    source, action, target, probability, feedback, parts, signal = columns
     return Kernel(
         initial=np.pad(initial, (0, len(book) - len(initial))),
         terminal=book.terminal(np.arange(len(book))),
@@ -103,109 +101,17 @@ def enumerate_world(world: World, horizon: int | None = None, limit: int = LIMIT
         probability=probability,
         feedback=feedback,
         feedback_names=tuple(book.feedback),
+        parts=parts,
         signal=signal,
-        num_actions=int(world.action_space.n),
+        num_actions=world.actions.count,
+        own_actions=_own_actions(world.actions, book.modalities),
         horizon=horizon,
     )
-
-
-def branch(function: Callable[[Any, np.ndarray], Any], num_rows: int, limit: int) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Run `function(keys, rows)` over every outcome of its draws.
-
-    Args:
-        function: reads draws from `keys` and returns anything; `rows` (R,) says which input each of the R copies is.
-        num_rows: inputs.
-        limit: most copies.
-
-    Returns:
-        rows (R,), the probability (R,) of each copy's draws, and what the function returned for the copies.
-    """
-    rows, weights = np.arange(num_rows), np.ones(num_rows)
-    decided: dict[Any, np.ndarray] = {}
-    while True:
-        try:
-            return rows, weights, function(_Draws(decided, len(rows)), rows)
-        except _Undecided as draw:
-            if len(rows) * draw.chance.shape[-1] > limit:
-                raise NotEnumerable(f"more than {limit:,} outcomes of a step's draws; take a smaller version") from None
-            chance = draw.chance if draw.chance.ndim == 2 else np.tile(draw.chance, (len(rows), 1))
-            copied, outcome = np.nonzero(chance > 0)
-            rows, weights = rows[copied], weights[copied] * chance[copied, outcome]
-            outcomes = draw.outcomes[outcome] if draw.chance.ndim == 1 else draw.outcomes[copied, outcome]
-            decided = {key: values[copied] for key, values in decided.items()} | {draw.key: outcomes}
-
-
-class _Undecided(Exception):
-    """A draw to be decided: R outcomes (R, ...) with chances (R,); or (N, R, ...) and (N, R) when rows differ."""
-
-    def __init__(self, key: Any, outcomes: np.ndarray, chance: np.ndarray) -> None:
-        super().__init__(key)
-        self.key, self.outcomes, self.chance = key, outcomes, chance
-
-
-class _Draws:
-    """Stands in for `unienv.rng.Keys`: tells what was decided and asks for the rest.
-
-    A salt stands for one draw. Two different ones from the same salt would hang together through their bits, which is
-    refused rather than told wrongly; so are the clock and the stream, which are no part of a state.
-    """
-
-    xp = np
-
-    def __init__(self, decided: dict[Any, np.ndarray], num_rows: int) -> None:
-        self._decided, self._num_rows = decided, num_rows
-
-    def __getattr__(self, name: str) -> Any:
-        raise NotEnumerable(
-            f"the world reads keys.{name}, which can't be counted; integers, bernoulli, permutation can"
-        )
-
-    def integers(self, salt: int, highs: Sequence[int]) -> np.ndarray:
-        key = self._key(salt, "integers", *highs)
-        if key not in self._decided:
-            count = _within(math.prod(highs))
-            outcomes = np.stack(np.unravel_index(np.arange(count), tuple(highs)), axis=1)
-            raise _Undecided(key, outcomes, np.full(count, 1.0 / count))
-        return self._decided[key]
-
-    def bernoulli(self, salt: int, probability: np.ndarray | float) -> np.ndarray:
-        """Keeps an interval of the uniform number behind the coin: equal salts toss one coin, for any threshold."""
-        key = self._key(salt, "bernoulli")
-        threshold = np.broadcast_to(np.asarray(probability, np.float64), (self._num_rows,))
-        low, high = self._decided.get(key, np.tile([0.0, 1.0], (len(threshold), 1))).T
-        cut = np.clip(threshold, low, high)
-        if ((low < cut) & (cut < high)).any():
-            outcomes = np.stack([np.stack([low, cut], axis=1), np.stack([cut, high], axis=1)], axis=1)  # (N, 2, 2)
-            raise _Undecided(key, outcomes, np.stack([cut - low, high - cut], axis=1) / (high - low)[:, None])
-        return high <= threshold
-
-    def permutation(self, salt: int, length: int, count: int | None = None) -> np.ndarray:
-        count = length if count is None else count
-        key = self._key(salt, "permutation", length, count)
-        if key not in self._decided:
-            number = _within(math.perm(length, count))
-            outcomes = np.array(list(itertools.permutations(range(length), count))).reshape(number, count)
-            raise _Undecided(key, outcomes, np.full(number, 1.0 / number))
-        return self._decided[key]
-
-    def _key(self, salt: int, *draw: Any) -> tuple[Any, ...]:
-        for known, *other in self._decided:
-            if known == salt and other != list(draw):
-                raise NotEnumerable(
-                    f"the world takes two different draws from salt {salt}; give each a salt of its own"
-                )
-        return (salt, *draw)
 
 
 def _exactly(value: float) -> str:
     """A number in as few digits as tell it from all others."""
     return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
-
-
-def _within(count: int) -> int:
-    if count > LIMIT:
-        raise NotEnumerable(f"a draw has {count:,} outcomes, more than {LIMIT:,}; take a smaller version")
-    return count
 
 
 class _Book:
@@ -220,6 +126,7 @@ class _Book:
         self._terminal: list[np.ndarray] = []
         self._numbers: dict[int, int] = {}
         self._seen: list[dict[bytes, int]] = [{} for _ in self.modalities]
+        self._parts: list[dict[bytes, int]] = [{} for _ in self.modalities]
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -259,37 +166,61 @@ class _Book:
         names = [" ".join(f"{a}={_exactly(value)}" for a, value in zip(labels, row, strict=True)) for row in distinct]
         return np.array([self.feedback.setdefault(name, len(self.feedback)) for name in names])[which]
 
+    def parts(self, feedback: dict[str, np.ndarray], num_rows: int) -> np.ndarray:
+        """Codes (R, M) of the feedback that is a modality's own."""
+        nothing = np.zeros(num_rows, np.int64)
+        columns = [
+            _look_up(known, np.asarray(feedback[m])) if m in feedback else nothing
+            for m, known in zip(self.modalities, self._parts, strict=True)
+        ]
+        return np.stack(columns, axis=1)
+
     def _observe(self, states: State) -> np.ndarray:
         """(R, M) codes of what the states show."""
         codes = []
         for start in range(0, len(states[0]), _ROWS):
             rows = np.arange(start, min(start + _ROWS, len(states[0])))
             observation = self.world.observe(take(states, rows))
-            columns = [self._look_up(m, observation[name]) for m, name in enumerate(self.modalities)]
+            columns = [_look_up(seen, observation[m]) for m, seen in zip(self.modalities, self._seen, strict=True)]
             codes.append(np.stack(columns, axis=1))
         return np.concatenate(codes)
 
-    def _look_up(self, m: int, rows: np.ndarray) -> np.ndarray:
-        seen = self._seen[m]
-        digests = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in np.ascontiguousarray(rows)]
-        return np.array([seen.setdefault(digest, len(seen)) for digest in digests])
+
+def _look_up(known: dict[bytes, int], rows: np.ndarray) -> np.ndarray:
+    """Numbers (R,) of rows, new ones entered."""
+    digests = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in np.ascontiguousarray(rows)]
+    return np.array([known.setdefault(digest, len(known)) for digest in digests])
 
 
 def _step(world: World, book: _Book, sources: np.ndarray, limit: int) -> tuple[np.ndarray, ...]:
     """All edges that leave some states."""
-    actions = int(world.action_space.n)  # type: ignore[attr-defined]
-    source, action = np.repeat(sources, actions), np.tile(np.arange(actions), len(sources))
+    actions = world.actions
+    if len(sources) * actions.count > limit:
+        raise NotEnumerable(
+            f"{len(sources):,} states and {actions.count:,} actions are more than {limit:,} pairs; "
+            "take a smaller version or a horizon"
+        )
+    source, action = np.repeat(sources, actions.count), np.tile(np.arange(actions.count), len(sources))
 
     def turn(keys: Any, rows: np.ndarray) -> tuple[Any, ...]:
-        state, taken = book.states(source[rows]), action[rows] + int(world.action_space.start)  # type: ignore[attr-defined]
+        state, taken = book.states(source[rows]), actions.join(actions.unnumber(action[rows]))
         observation = Seen(world, state)
         feedback = world.feedback(state, observation, taken, keys)
         signal = world.signal(state, observation, taken, feedback, keys).value
         return feedback, signal, world.transition(state, observation, taken, feedback, keys)
 
     rows, probability, (feedback, signal, after) = branch(turn, len(source), limit)
-    target = book.enter(after)
-    return source[rows], action[rows], target, probability, book.name(feedback), np.asarray(signal, np.float64)
+    target, parts = book.enter(after), book.parts(feedback, len(rows))
+    return source[rows], action[rows], target, probability, book.name(feedback), parts, np.asarray(signal, np.float64)
+
+
+def _own_actions(actions: Actions, modalities: tuple[str, ...]) -> np.ndarray:
+    """(K, M) codes of what of each action is a modality's own."""
+    numbers = np.arange(actions.count)
+    if not set(modalities) <= set(actions.owners):
+        return np.repeat(numbers[:, None], len(modalities), axis=1)
+    columns, owners = actions.unnumber(numbers), np.array(actions.owners)
+    return np.stack([number_rows(columns[:, owners == m]) for m in modalities], axis=1)
 
 
 def _hash_rows(states: State) -> np.ndarray:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from unienv.separability.codes import first_of, number_rows
-from unienv.separability.enumeration import LIMIT, Kernel, enumerate_world
+from unienv.separability.draws import LIMIT
+from unienv.separability.enumeration import Kernel, enumerate_world
 from unienv.separability.tables import (
     FeedbackNonseparability,
     OutputNonseparability,
@@ -32,7 +33,8 @@ class Step:
         alive: probability of that.
         feedback: of xi, all its parts together.
         signal: of l = G(w, o, a, xi).
-        output: of the next observation of each modality, as a factored output.
+        output: of xi^m and the next observation of each modality, as a factored output, Eq. (10); a modality with an
+            action part of its own is conditioned on that.
     """
 
     alive: float
@@ -118,12 +120,11 @@ def check_law(rho: np.ndarray | None, num_actions: int) -> np.ndarray:
 
 
 def _measure(cells: Cells) -> Step:
-    codes, action = cells.codes, cells.action
     return Step(
         alive=cells.alive,
         feedback=_of_shared(cells, cells.feedback),
         signal=_of_shared(cells, cells.signal),
-        output=output_nonseparability_of_cells(codes, action, cells.output, cells.mass),
+        output=output_nonseparability_of_cells(cells.codes, cells.own_action, cells.output, cells.mass),
     )
 
 

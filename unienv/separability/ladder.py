@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from unienv.separability.enumeration import LIMIT, Kernel, enumerate_world
+from unienv.separability.draws import LIMIT
+from unienv.separability.enumeration import Kernel, enumerate_world
 from unienv.separability.exact import check_law
 from unienv.separability.tables import lump
 from unienv.separability.walk import walk
 from unienv.world import World
 
+_MOST = 4_000_000  # constraints of a search; larger ones are not begun
 _MARGIN = 1e-3  # by which the chosen action's score leads, where scores lie in [-1, 1]
 
 
@@ -122,7 +124,7 @@ def ladder_of_cells(
     least = values.min(axis=1)  # what every action earns matters to no choice
     gain, late, bound = values - least[:, None], 0.0, 0.0
     if gain.any():
-        late, bound = _late(*lump(codes, np.zeros(len(codes), np.int64), gain), seconds)
+        late, bound = _late(*lump(codes, np.zeros(len(codes), np.int64), _distinct_actions(gain)), seconds)
     late, bound = late + float(least.sum()), bound + float(least.sum())
     return Ladder(
         modalities=modalities or tuple(f"modality {m + 1}" for m in range(num_modalities)),
@@ -134,6 +136,12 @@ def ladder_of_cells(
     )
 
 
+def _distinct_actions(gain: np.ndarray) -> np.ndarray:
+    """The gains (C, K') of actions that differ somewhere: of equal ones the best policies need but one."""
+    rounded = np.round(gain / (np.abs(gain).max() or 1.0), 12)
+    return gain[:, np.unique(rounded, axis=1, return_index=True)[1]]
+
+
 def _late(codes: np.ndarray, values: np.ndarray, seconds: float) -> tuple[float, float]:
     """Best value of an argmax of sums of scores, and a proved upper bound."""
     from scipy.optimize import Bounds, LinearConstraint, milp
@@ -142,6 +150,8 @@ def _late(codes: np.ndarray, values: np.ndarray, seconds: float) -> tuple[float,
     scale = float(np.abs(values).max()) or 1.0
     gain = values / scale
     cells, actions = gain.shape
+    if cells * actions**2 > _MOST:
+        return float(values.sum(axis=0).max()), float(values.max(axis=1).sum())
     distinct = [np.unique(column, return_inverse=True) for column in codes.T]
     offsets = np.cumsum([0, *(len(levels) * actions for levels, _ in distinct)])
     chosen = int(

@@ -228,15 +228,15 @@ def output_nonseparability(joint: np.ndarray, num_modalities: int, own_actions: 
 
 
 def output_nonseparability_of_cells(
-    observations: np.ndarray, action: np.ndarray, outputs: np.ndarray, mass: np.ndarray
+    observations: np.ndarray, actions: np.ndarray, outputs: np.ndarray, mass: np.ndarray
 ) -> OutputNonseparability:
-    """The same of a list of cells, with one action that all experts see; equal cells are added up.
+    """The same of a list of cells; equal cells are added up.
 
     Args:
         observations: (C, M) int, M >= 1.
-        action: (C,) int.
+        actions: (C, M) int, what each expert sees of the action; equal columns where all see the whole of it.
         outputs: (C, M) int.
-        mass: (C,) float, P(observations, action, outputs).
+        mass: (C,) float, P(observations, actions, outputs).
 
     Returns:
         The measures, in closed form.
@@ -246,13 +246,14 @@ def output_nonseparability_of_cells(
     """
     mass = _law(mass, "mass")
     observations, outputs = _codes(observations, "observations (C, M)", 2), _codes(outputs, "outputs (C, M)", 2)
-    action = _codes(action, "action (C,)", 1)
-    if mass.ndim != 1 or not len(mass) == len(observations) == len(action) or observations.shape != outputs.shape:
+    actions = _codes(actions, "actions (C, M)", 2)
+    shapes = {observations.shape, actions.shape, outputs.shape}
+    if mass.ndim != 1 or len(mass) != len(observations) or len(shapes) > 1:
         raise ValueError(
-            "cells need observations (C, M), action (C,), outputs (C, M) and mass (C,) of one C and M, "
-            f"got shapes {observations.shape}, {action.shape}, {outputs.shape} and {mass.shape}"
+            "cells need observations, actions and outputs (C, M) and mass (C,) of one C and M, "
+            f"got shapes {observations.shape}, {actions.shape}, {outputs.shape} and {mass.shape}"
         )
-    return _of_outputs(observations, np.repeat(action[:, None], observations.shape[1], axis=1), outputs, mass)
+    return _of_outputs(observations, actions, outputs, mass)
 
 
 def _of_outputs(

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from unienv.actions import Actions
 from unienv.backend import to_numpy
+from unienv.separability.codes import number_rows
 
 MAX_REWARDS = 8  # distinct rewards that are told apart; of more, only the sign is kept
 Policy = Callable[[dict[str, np.ndarray]], Any]
@@ -33,7 +34,7 @@ class Transitions:
     Args:
         observation: modality -> array (n, ...) of any shape, integers, floats or bools, or the same as `Distinct`:
             text (n, L) int32, image (n, H, W, C) uint8, video (n, F, H, W, C) uint8 and whatever else there is.
-        action: (n,) int, any codes.
+        action: (n,) int, any codes, equal for equal actions.
         feedback: (n,) int, codes in [0, Y) of a discrete feedback.
         episode: (n,) int, rows of one episode share a number; None for rows that are independent of each other.
         names: what the Y codes of feedback are called; None for "0", "1", ...
@@ -125,8 +126,8 @@ def record(envs: VectorEnv, steps: int, policy: str | Policy = "uniform", seed: 
         envs: N environments with a Dict of arrays as observation, for instance of `unienv.adapt.make_vector`; not with
             autoreset disabled. They are reset, and left open.
         steps: n.
-        policy: "uniform" over a Discrete action space, or a function from a batch of observations, that is
-            modality -> (N, ...), to actions (N,) int.
+        policy: "uniform" over the action space, or a function from a batch of observations, that is modality ->
+            (N, ...), to actions of N environments.
         seed: of the environments and of the uniform policy.
 
     Raises:
@@ -137,7 +138,8 @@ def record(envs: VectorEnv, steps: int, policy: str | Policy = "uniform", seed: 
     mode = AutoresetMode(envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
     if mode is AutoresetMode.DISABLED:
         raise ValueError("record needs environments that reset themselves, got autoreset mode DISABLED")
-    act = _uniform(envs, seed) if policy == "uniform" else policy
+    actions = Actions(envs.single_action_space)
+    act = _uniform(actions, envs.num_envs, seed) if policy == "uniform" else policy
     if not callable(act):
         raise ValueError(f"policy must be 'uniform' or a function, got {policy!r}")
     shelves: dict[str, _Shelf] = {}
@@ -147,19 +149,20 @@ def record(envs: VectorEnv, steps: int, policy: str | Policy = "uniform", seed: 
     observed, _ = envs.reset(seed=seed)
     while taken < steps:
         seen = {name: to_numpy(value) for name, value in observed.items()}
-        action = np.asarray(act(seen))
+        action = actions.read(act(seen), envs.num_envs, np.asarray)
         awake = np.flatnonzero(~resting)[: steps - taken]
         for name, value in seen.items():
             shelves.setdefault(name, _Shelf()).add(value[awake])
         observed, reward, terminated, truncated, _ = envs.step(action)
         reward, terminated, over = to_numpy(reward), to_numpy(terminated), to_numpy(terminated | truncated)
-        rows.append(tuple(array[awake] for array in (action, reward, terminated, episode)))
+        rows.append(tuple(array[awake] for array in (actions.split(action), reward, terminated, episode)))
         taken += len(awake)
         episode = episode.copy()
         episode[over] = started + np.arange(over.sum())
         started += int(over.sum())
         resting = over if mode is AutoresetMode.NEXT_STEP else resting  # that step begins an episode, its action unread
-    action, reward, terminated, episode = map(np.concatenate, zip(*rows, strict=True))
+    parts, reward, terminated, episode = map(np.concatenate, zip(*rows, strict=True))
+    action = parts[:, 0] if parts.shape[1] == 1 else number_rows(parts)
     feedback, names = _feedback(reward, terminated)
     return Transitions({name: shelf.close() for name, shelf in shelves.items()}, action, feedback, episode, names)
 
@@ -184,11 +187,9 @@ class _Shelf:
         return Distinct(np.stack(self._items), np.array(self._which))
 
 
-def _uniform(envs: VectorEnv, seed: int) -> Policy:
-    space, generator = envs.single_action_space, np.random.default_rng(seed)
-    if not isinstance(space, spaces.Discrete):
-        raise ValueError(f"policy 'uniform' needs a Discrete action space, got {space}")
-    return lambda _: int(space.start) + generator.integers(0, int(space.n), envs.num_envs)
+def _uniform(actions: Actions, num_envs: int, seed: int) -> Policy:
+    generator = np.random.default_rng(seed)
+    return lambda _: actions.sample(generator, num_envs)
 
 
 def _feedback(reward: np.ndarray, terminated: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from unienv.separability.codes import first_of, number_rows
-from unienv.separability.enumeration import Kernel, NotEnumerable
+from unienv.separability.draws import NotEnumerable
+from unienv.separability.enumeration import Kernel
 
-_ENDED = 1e-9
-_STEPS = 2000
+_ENDED = 1e-9  # share of episodes that may still be going on when all are taken to have ended
+_STEPS = 2000  # after which a world without a horizon is given up
 
 
 class Cells(NamedTuple):
@@ -20,8 +21,9 @@ class Cells(NamedTuple):
         codes: (R, M) int, what expert m remembers of its modality.
         action: (R,) int, the present action together with the remembered ones.
         taken: (R,) int, the present action.
+        own_action: (R, M) int, as `action`, but what of it is modality m's own.
         feedback, signal: (R,) int, codes of xi and of l.
-        output: (R, M) int, codes of the next observation.
+        output: (R, M) int, codes of what comes of modality m: its own part of the feedback and its next observation.
         mass: (R,), sums to 1.
     """
 
@@ -29,6 +31,7 @@ class Cells(NamedTuple):
     codes: np.ndarray
     action: np.ndarray
     taken: np.ndarray
+    own_action: np.ndarray
     feedback: np.ndarray
     signal: np.ndarray
     output: np.ndarray
@@ -81,21 +84,26 @@ def walk(kernel: Kernel, law: np.ndarray, history: int, horizon: int | None, lim
 
 def _cells(kernel: Kernel, belief: _Belief, row: np.ndarray, edge: np.ndarray, mass: np.ndarray) -> Cells:
     """Rows of the belief with the edges that leave them, equal ones added up."""
-    taken, target = kernel.action[edge], kernel.target[edge]
+    taken, codes = kernel.action[edge], kernel.codes[kernel.target[edge]]
     memory = np.stack([number_rows(o) for o in belief.observations.transpose(1, 0, 2)], axis=1)[row]
-    action = number_rows(np.concatenate([belief.actions[row], taken[:, None]], axis=1))
+    done = np.concatenate([belief.actions[row], taken[:, None]], axis=1)
+    own = np.stack([number_rows(a[done]) for a in kernel.own_actions.T], axis=1)
+    pairs = np.stack([kernel.parts[edge], codes], axis=2)
+    output = np.stack([number_rows(pairs[:, m]) for m in range(pairs.shape[1])], axis=1)
     signal = np.unique(kernel.signal, return_inverse=True)[1][edge]
-    columns = [memory, np.stack([action, taken, kernel.feedback[edge], signal], axis=1), kernel.codes[target]]
-    number = number_rows(np.concatenate(columns, axis=1))
+    columns = np.stack([number_rows(done), taken, kernel.feedback[edge], signal], axis=1)
+    number = number_rows(np.concatenate([memory, columns, own, output], axis=1))
     one = first_of(number)
+    action, taken, feedback, signal = columns[one].T
     return Cells(
         alive=float(mass.sum()),
         codes=memory[one],
-        action=action[one],
-        taken=taken[one],
-        feedback=kernel.feedback[edge][one],
-        signal=signal[one],
-        output=kernel.codes[target][one],
+        action=action,
+        taken=taken,
+        own_action=own[one],
+        feedback=feedback,
+        signal=signal,
+        output=output[one],
         mass=np.bincount(number, mass) / mass.sum(),
     )
 

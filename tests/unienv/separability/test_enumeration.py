@@ -4,7 +4,8 @@ import pytest
 from tests.unienv.separability import toys
 from unienv.registry import make_world
 from unienv.rng import Keys
-from unienv.separability.enumeration import NotEnumerable, branch, enumerate_world
+from unienv.separability.draws import NotEnumerable, branch
+from unienv.separability.enumeration import enumerate_world
 
 LIMIT = 10_000
 

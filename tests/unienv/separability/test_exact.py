@@ -7,7 +7,8 @@ import pytest
 
 from tests.unienv.separability import toys
 from unienv.registry import make_world
-from unienv.separability.enumeration import NotEnumerable, enumerate_world
+from unienv.separability.draws import NotEnumerable
+from unienv.separability.enumeration import enumerate_world
 from unienv.separability.exact import exact
 
 SMALL = {"num_colours": 2, "num_shapes": 2}

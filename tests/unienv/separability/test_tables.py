@@ -302,15 +302,19 @@ def test_coarser_inputs_may_be_less_separable():
 
 @settings(max_examples=30, deadline=None)
 @given(seed=seeds, modalities=st.integers(1, 3))
-def test_cells_of_outputs_share_their_action(seed, modalities):
+def test_cells_of_outputs_agree_with_tables(seed, modalities):
     draw = np.random.default_rng(seed)
-    observations, outputs = draw.integers(0, 2, (2, 40, modalities))
-    action, mass = draw.integers(0, 2, 40), draw.dirichlet(np.ones(40))
-    found = output_nonseparability_of_cells(observations, action, outputs, mass)
+    observations, actions, outputs = draw.integers(0, 2, (3, 40, modalities))
+    mass = draw.dirichlet(np.ones(40))
+    found = output_nonseparability_of_cells(observations, actions, outputs, mass)
+    dense = np.zeros((2,) * 3 * modalities)
+    np.add.at(dense, (*observations.T, *actions.T, *outputs.T), mass)
+    assert numbers(found) == pytest.approx(numbers(output_nonseparability(dense, modalities, True)), abs=1e-12)
+    shared = np.repeat(actions[:, :1], modalities, axis=1)
+    found = output_nonseparability_of_cells(observations, shared, outputs, mass)
     dense = np.zeros((4,) * modalities + (2,) * modalities)
-    np.add.at(dense, (*(observations * 2 + action[:, None]).T, *outputs.T), mass)
-    expected = output_nonseparability(dense, modalities)
-    assert numbers(found) == pytest.approx(numbers(expected), abs=1e-12)
+    np.add.at(dense, (*(observations * 2 + shared).T, *outputs.T), mass)
+    assert numbers(found) == pytest.approx(numbers(output_nonseparability(dense, modalities)), abs=1e-12)
     assert found.action_coupling == (0,) * modalities
 
 
@@ -372,7 +376,7 @@ def test_wrong_numbers_of_modalities_are_refused_in_one_line(shape, modalities, 
 
 @pytest.mark.parametrize("wrong", [{"mass": [0.5, 0.6]}, {"mass": [[0.5], [0.5]]}, {"outputs": [[0, 0, 0]] * 2}])
 def test_bad_cells_of_outputs_are_refused_in_one_line(wrong):
-    good = {"observations": [[0, 0]] * 2, "action": [0, 0], "outputs": [[0, 0], [1, 1]], "mass": [0.5, 0.5]}
+    good = {"observations": [[0, 0]] * 2, "actions": [[0, 0]] * 2, "outputs": [[0, 0], [1, 1]], "mass": [0.5, 0.5]}
     assert output_nonseparability_of_cells(**good).nonseparability == pytest.approx(np.log(2))
     with pytest.raises(ValueError, match=r"\A.*(sum to 1|of one C and M).*\Z"):
         output_nonseparability_of_cells(**good | wrong)
