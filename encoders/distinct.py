@@ -46,26 +46,29 @@ def distinct_rows(tokens: Tensor) -> Distinct:
     return Distinct(*torch.unique(tokens, dim=0, return_inverse=True))
 
 
-def distinct_patches(image: Tensor) -> Distinct:
+def distinct_patches(pixels: Tensor) -> Distinct:
     """Images (B, H, W, 3) uint8 as distinct patches (U, 8, 8, 3) and which of them stand where (B, h, w).
 
+    Of videos (B, F, H, W, 3) a patch is what a place shows in all frames, (U, F, 8, 8, 3), for most places stand still.
     h and w are H / 8 and W / 8 rounded up; a rim of zeros completes the last patches. Patches count as equal when their
     64-bit hashes are: sums of words, each folded, multiplied by an odd number of its own and folded again.
     """
-    height, width = image.shape[1:3]
+    clips = pixels if pixels.ndim == 5 else pixels[:, None]
+    height, width = clips.shape[2:4]
     if height % PATCH or width % PATCH:
-        image = functional.pad(image, (0, 0, 0, -width % PATCH, 0, -height % PATCH))
-    words = image.contiguous().unflatten(2, (-1, PATCH)).flatten(3).view(torch.int64)  # (B, H, w, 3)
-    words = words.unflatten(1, (-1, PATCH))  # (B, h, 8, w, 3)
+        clips = functional.pad(clips, (0, 0, 0, -width % PATCH, 0, -height % PATCH))
+    words = clips.contiguous().unflatten(3, (-1, PATCH)).flatten(4).view(torch.int64)  # (B, F, H, w, 3)
+    words = words.unflatten(2, (-1, PATCH))  # (B, F, h, 8, w, 3)
     # Shifts fill with the sign, so what they bring in is masked: or else a word and its complement would hash alike.
-    folded = (words ^ ((words >> 32) & 0xFFFFFFFF)) * _salts(words.device)
-    hashes = mix((folded ^ ((folded >> 29) & 0x7FFFFFFFF)).sum(dim=(2, 4)))  # (B, h, w)
+    folded = (words ^ ((words >> 32) & 0xFFFFFFFF)) * _salts(words.shape[1], words.device)
+    hashes = mix((folded ^ ((folded >> 29) & 0x7FFFFFFFF)).sum(dim=(1, 3, 5)))  # (B, h, w)
     _, which = torch.unique(hashes, return_inverse=True)
     first = _first(which)
-    patches = words.transpose(2, 3)  # (B, h, w, 8, 3), a view
+    patches = words.permute(0, 2, 4, 1, 3, 5)  # (B, h, w, F, 8, 3), a view
     row, place = first // which[0].numel(), first % which[0].numel()
-    items = patches[row, place // which.shape[2], place % which.shape[2]]  # (U, 8, 3)
-    return Distinct(items.contiguous().view(torch.uint8).unflatten(2, (PATCH, 3)), which)
+    items = patches[row, place // which.shape[2], place % which.shape[2]]  # (U, F, 8, 3)
+    items = items.contiguous().view(torch.uint8).unflatten(3, (PATCH, 3))
+    return Distinct(items if pixels.ndim == 5 else items[:, 0], which)
 
 
 def _first(which: Tensor) -> Tensor:
@@ -75,6 +78,7 @@ def _first(which: Tensor) -> Tensor:
     return first
 
 
-def _salts(device: torch.device) -> Tensor:
-    """A different constant for each of a patch's words, so that their order counts: (8, 1, 3) int64."""
-    return (mix(torch.arange(1, 1 + PATCH * _WORDS, device=device)) | 1).reshape(PATCH, 1, _WORDS)
+def _salts(frames: int, device: torch.device) -> Tensor:
+    """A different constant for each of a patch's words, so that their order counts: (F, 1, 8, 1, 3) int64."""
+    words = frames * PATCH * _WORDS
+    return (mix(torch.arange(1, 1 + words, device=device)) | 1).reshape(frames, 1, PATCH, 1, _WORDS)

@@ -1,10 +1,10 @@
 """Frames to latents: every frame by the image encoder, then attention along time at each place."""
 
-import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from encoders.distinct import Distinct
-from encoders.image import ImageEncoder
+from encoders.distinct import Distinct, distinct_patches
+from encoders.image import ImageEncoder, in_working_precision
 
 
 class VideoEncoder(nn.Module):
@@ -21,24 +21,20 @@ class VideoEncoder(nn.Module):
         super().__init__()
         self.frame = ImageEncoder(name, shape[1:], dim)
         self.grid = self.frame.grid
-        self.time = nn.Parameter(torch.randn(shape[0], dim) * 0.5)
-        self.temporal = nn.TransformerEncoderLayer(
-            dim, num_heads, 2 * dim, dropout=0.0, batch_first=True, norm_first=True
-        )
+        self.temporal = nn.Sequential(nn.Linear(shape[0] * dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
 
     def prepare(self, video: Tensor) -> Tensor | Distinct:
-        """What of a batch of videos is to be encoded, see `ImageEncoder.prepare`."""
-        frames = self.frame.prepare(video.flatten(0, 1))
-        if not isinstance(frames, Distinct):
-            return video
-        return Distinct(frames.items, frames.which.unflatten(0, video.shape[:2]))
+        """What of a batch of videos is to be encoded: all pixels, or for `tile` the distinct places."""
+        return distinct_patches(video) if self.frame.patchwise else video
 
     def forward(self, video: Tensor | Distinct) -> Tensor:
         """Prepared (B, F, H, W, C) uint8 -> (B, P, D)."""
         if isinstance(video, Distinct):
-            shape, frames = video.which.shape[:2], Distinct(video.items, video.which.flatten(0, 1))
-        else:
-            shape, frames = video.shape[:2], video.flatten(0, 1)
-        tokens = self.frame(frames).unflatten(0, shape)  # (B, F, P, D)
-        paths = tokens.transpose(1, 2).flatten(0, 1) + self.time  # (B * P, F, D)
-        return self.temporal(paths)[:, -1].unflatten(0, (shape[0], -1))
+            places = self._follow(self.frame.features(video.items.flatten(0, 1)).unflatten(0, video.items.shape[:2]))
+            return in_working_precision(functional.embedding(video.which.flatten(1), places))
+        tokens = self.frame(video.flatten(0, 1)).unflatten(0, video.shape[:2])  # (B, F, P, D)
+        return self._follow(tokens.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(video), -1))
+
+    def _follow(self, paths: Tensor) -> Tensor:
+        """What a place shows in each frame (U, F, D) -> the last, knowing the others (U, D)."""
+        return self.temporal(paths.flatten(1))

@@ -89,7 +89,7 @@ def build(values: dict[str, Any], kind: type[Config] = RunConfig) -> Config:
     for key in _leaves(values):
         if not key.startswith("env."):
             _check_key(key, known)
-    values = {**values, "env": {"id": "match", **values.get("env", {})}}
+    values = {**values, "env": {**kind().env, **values.get("env", {})}}  # type: ignore[attr-defined]
     config: Any = _typed(kind, values)
     config.env = _check_environment(config.env)
     _check_ranges(config, known)

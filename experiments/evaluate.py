@@ -20,6 +20,7 @@ from experiments.train import choose_device, make_envs
 from unienv import __version__
 from unienv.actions import Actions, row
 from unienv.backend import to_numpy
+from unienv.registry import parameters_of
 from unienv.render import picture
 
 _WORLDS = 64  # slots of an evaluation
@@ -28,25 +29,46 @@ _UNSEEN = 1 << 52  # seeds of evaluation lie above it, those of training below
 
 
 def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
-    """Objective of the learner's policy, of chance and, for worlds, of the oracle, on worlds not trained on."""
+    """Objective of the learner's policy, of chance and, for worlds, of the oracle, on seeds not trained on.
+
+    A policy trained on a world's split "train" is measured on its split "test" too, as "held_out".
+    """
     envs = make_envs(config.env, min(_WORLDS, config.episodes), torch.device("cpu"))
-    measure = partial(objective, gamma=config.ppo.gamma, episodes=config.episodes, seed=_UNSEEN + config.seed)
+    measure = partial(objective, **_terms(config))
     agent = measure(envs, learner.policy(envs.num_envs, seed=config.seed))
     generator = np.random.default_rng(config.seed)
     anchors = {"random": measure(envs, RandomPolicy(Actions(envs.single_action_space), generator))}
     if hasattr(envs, "oracle"):
         anchors["oracle"] = measure(envs, OraclePolicy(envs))
+    held_out = None
+    if config.env.get("split", _default_split(envs)) == "train":
+        others = make_envs({**config.env, "split": "test"}, envs.num_envs, torch.device("cpu"))
+        held_out = asdict(objective(others, learner.policy(envs.num_envs, config.seed), **_terms(config)))
+        others.close()
     stated = getattr(getattr(envs, "world", None), "nonseparability", None)
     envs.close()
     return {
         "env": config.env["id"],
         **asdict(agent),
+        "held_out": held_out,
         "anchors": {name: asdict(value) for name, value in anchors.items()},
         "nonseparability": stated() if stated else None,
         "parameters": learner.parameters,
         "versions": versions(),
         "hardware": hardware(config.device),
     }
+
+
+def _terms(config: RunConfig) -> dict[str, Any]:
+    """What every policy is measured on."""
+    return {"gamma": config.ppo.gamma, "episodes": config.episodes, "seed": _UNSEEN + config.seed}
+
+
+def _default_split(envs: Any) -> str | None:
+    """The split that a world has when none is named; None for what has no splits."""
+    world = getattr(envs, "world", None)
+    split = parameters_of(type(world)).get("split") if world is not None else None
+    return None if split is None else split.default
 
 
 def watch(config: RunConfig, learner: Learner, path: Path) -> None:

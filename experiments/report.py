@@ -88,7 +88,8 @@ def _page(folder: Path) -> str:
     rows = read_metrics(folder)
     curves = {key: _curve(rows, key) for key in ("success", *_PANELS)}
     env, joint = config.get("env"), summary.get("nonseparability")
-    policies = {"trained": summary, **summary["anchors"]} if summary else {}
+    held_out = {"trained, held out": summary["held_out"]} if summary.get("held_out") else {}
+    policies = {"trained": summary, **held_out, **summary["anchors"]} if summary else {}
     fields = {
         "env": summary.get("env") or (env.get("id") if isinstance(env, dict) else env) or folder.name,
         "verdict": _verdict(rows, summary, curves["success"]),

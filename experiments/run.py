@@ -5,6 +5,7 @@ python experiments/run.py env=goto env.size=8 agent.psi=late ppo.lr=3e-4 ray.wor
 python experiments/run.py env=BabyAI-GoToLocal-v0 agent.memory=gru
 python experiments/run.py resume=runs/match-20260101-120000
 python experiments/run.py study=separability env=match env.coupling=0.5
+python experiments/run.py study=play env=goto
 """
 
 import importlib
@@ -46,8 +47,10 @@ def main(arguments: list[str]) -> int:
         console.print(f"[red]error:[/red] {escape(' '.join(str(error).split()))}", soft_wrap=True)
         return 1
     except Exception as error:  # an environment of the user's own may raise anything
-        write_aside(folder / "failure.txt", traceback.format_exc())
-        told = f"{type(error).__name__}: {' '.join(str(error).split())}; the traceback is in {folder / 'failure.txt'}"
+        told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if folder is not None:
+            write_aside(folder / "failure.txt", traceback.format_exc())
+            told += f"; the traceback is in {folder / 'failure.txt'}"
         console.print(f"[red]error:[/red] {escape(told)}", soft_wrap=True)
         return 1
     if config.json:
@@ -64,6 +67,7 @@ def _study(arguments: list[str]) -> ModuleType:
 
 
 if __name__ == "__main__":
+    sys.path.append(os.getcwd())  # where a module of the user's own lies, for env=module:Id
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

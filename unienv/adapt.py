@@ -3,6 +3,7 @@
     make_env("match")                     a world of this package
     make_env("BabyAI-GoToLocal-v0")       any registered Gymnasium id, adapted
     make_vector("my_module:Mine-v0", 16)  an id that `my_module` registers when it is imported, adapted
+    dataset(texts, images, labels)        a world of these arrays, see `unienv.worlds.dataset`
 
 To adapt is to find the text and the pixels, and to read the text as word ids. The words are those heard in a survey of
 short episodes with fixed seeds, so that every process finds the same vocabulary; other words fall into hash buckets.
@@ -28,6 +29,8 @@ from unienv.backend import check_backend
 from unienv.modality import IMAGE, MODALITIES, TEXT, VIDEO, Vocabulary, check_modalities, pixel_space, text_space
 from unienv.registry import world_id, world_ids, world_names
 from unienv.spelling import nearest
+from unienv.words import MAX_IDS, split_words
+from unienv.worlds.dataset import dataset as dataset
 
 # Keys that name a modality, the preferred first. Another key of the right form will do where it is the only one.
 NAMES = {
@@ -36,7 +39,6 @@ NAMES = {
     VIDEO: ("video", "frames", "clip"),
 }
 BUCKETS = 32
-MAX_IDS = 1 << 16  # beyond it, numbers hardly stand for words
 _RANKS = {TEXT: 1, IMAGE: 3, VIDEO: 4}
 _EPISODES, _STEPS, _SAMPLES = 200, 4, 256  # of a survey
 
@@ -196,11 +198,6 @@ def _modality_keys(env: gym.Env) -> dict[str, str]:
         lacks = " and no ".join(missing)
         raise ValueError(f"{name} has no {lacks} in its observation, its keys are {sorted(space.spaces)}; {needed}")
     return {modality: key for modality, key in found.items() if key}
-
-
-def split_words(sentence: str) -> list[str]:
-    """Lower-case words of a sentence, each mark of punctuation a word of its own."""
-    return re.findall(r"\w+|[^\w\s]", sentence.lower())
 
 
 def _make(spec: EnvSpec, parameters: dict[str, Any]) -> gym.Env:

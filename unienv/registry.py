@@ -17,7 +17,17 @@ DRIVER, VECTOR_DRIVER = "unienv.env:WorldEnv", "unienv.vector:WorldVectorEnv"
 WORLDS = {
     "Match-v0": "unienv.worlds.match:Match",
     "Goto-v0": "unienv.worlds.goto:Goto",
+    "Describe-v0": "unienv.worlds.describe:Describe",
+    "Chase-v0": "unienv.worlds.chase:Chase",
+    "Dataset-v0": "unienv.worlds.dataset:Dataset",
+    "Rules-v0": "unienv.worlds.rules:Rules",
+    "Manual-v0": "unienv.worlds.manual:Manual",
+    "Terminal-v0": "unienv.worlds.terminal:Terminal",
 }
+
+
+class UnknownParameter(ValueError, TypeError):
+    """A parameter that a world does not take; a TypeError too, as Python's own, which TorchRL's `GymEnv` looks for."""
 
 
 def register(name: str, entry_point: str, **parameters: Any) -> str:
@@ -52,7 +62,7 @@ def make_world(world: str | World, **parameters: Any) -> World:
     """A world from its name ("match"), id ("UniEnv/Match-v0", "module:Id") or entry point ("module:Class").
 
     Raises:
-        ValueError: one line with the nearest valid name, for an unknown world or parameter.
+        ValueError: one line with the nearest valid name, for an unknown world or parameter; or what it `needs`.
     """
     if isinstance(world, World):
         if parameters:
@@ -60,6 +70,11 @@ def make_world(world: str | World, **parameters: Any) -> World:
         return world
     kind, defaults = world_class(world)
     check_parameters(kind, parameters)
+    missing = [name for name in needs(kind) if name not in {**defaults, **parameters}]
+    if missing:
+        raise ValueError(
+            f"{kind.__name__} needs {', '.join(missing)}; give {missing[0]}=.. (in a run env.{missing[0]}=..)"
+        )
     return kind(**{**defaults, **parameters})
 
 
@@ -105,14 +120,19 @@ def parameters_of(kind: type[World]) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in inspect.signature(kind).parameters.items() if p.kind is not p.VAR_KEYWORD}
 
 
+def needs(kind: type[World]) -> list[str]:
+    """Constructor parameters without a default: a world that has some can't be made by its name alone."""
+    return [name for name, parameter in parameters_of(kind).items() if parameter.default is parameter.empty]
+
+
 def check_parameters(kind: type[World], parameters: dict[str, Any]) -> None:
-    """ValueError with the nearest valid name when a world takes no such parameter."""
+    """UnknownParameter with the nearest valid name when a world takes no such parameter."""
     known = parameters_of(kind)
     for name in parameters:
         if name not in known:
-            raise ValueError(
-                f"{kind.__name__} has no parameter {name!r}; did you mean {nearest(name, list(known))!r}? "
-                f"It takes {', '.join(known)}"
+            raise UnknownParameter(
+                f"{kind.__name__} got an unexpected keyword argument {name!r}; did you mean "
+                f"{nearest(name, list(known))!r}? It takes {', '.join(known)}"
             )
 
 

@@ -8,11 +8,14 @@ from unienv.modality import IMAGE, VIDEO
 
 _SHORT_SIDE = 320  # pixels that a rendered picture has at least
 _MARGIN, _LINE, _FONT = 8, 22, 16
+_GAP = 3  # pixels between the pieces of a picture, before it is enlarged
 
 
 def picture(observation: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Pixels of one observation (H, W, 3): the image, else the last frame of the video."""
-    return observation[IMAGE] if IMAGE in observation else observation[VIDEO][-1]
+    """Pixels of one observation (H, W, 3): the image, the frames of the video in order, or both, side by side."""
+    pieces = [observation[IMAGE]] if IMAGE in observation else []
+    pieces += [*observation[VIDEO]] if VIDEO in observation else []
+    return pieces[0] if len(pieces) == 1 else _side_by_side(pieces)
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:
@@ -34,6 +37,19 @@ def caption(image: np.ndarray, text: str) -> np.ndarray:
     for row, line in enumerate(lines):
         draw.text((_MARGIN, big.shape[0] + _MARGIN + row * _LINE), line, fill="black", font=font)
     return np.asarray(canvas).copy()
+
+
+def _side_by_side(pieces: list[np.ndarray]) -> np.ndarray:
+    """Pictures in a row with white between them, each as large as a whole factor makes it fit the highest."""
+    height = max(len(piece) for piece in pieces)
+    width = _GAP * (len(pieces) - 1)
+    scaled = [piece.repeat(height // len(piece), axis=0).repeat(height // len(piece), axis=1) for piece in pieces]
+    strip = np.full((height, width + sum(piece.shape[1] for piece in scaled), 3), 255, np.uint8)
+    left = 0
+    for piece in scaled:
+        strip[: len(piece), left : left + piece.shape[1]] = piece
+        left += piece.shape[1] + _GAP
+    return strip
 
 
 def _wrap(text: str, font: object, width: float) -> list[str]:

@@ -1,7 +1,7 @@
 """What `python experiments/run.py study=<name>` can do; without a study it trains.
 
 A study is a module with `prepare(arguments) -> (configuration, folder)`, which raises a ValueError of one line for a
-mistake, and `run(configuration, folder, console) -> summary`.
+mistake, and `run(configuration, folder, console) -> summary`. The folder is None where a study leaves no files.
 """
 
 import time
@@ -10,7 +10,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-STUDIES = {"training": "experiments.studies.training", "separability": "experiments.studies.separability"}
+STUDIES = {
+    "training": "experiments.studies.training",
+    "separability": "experiments.studies.separability",
+    "worlds": "experiments.studies.worlds",
+    "play": "experiments.studies.play",
+}
 
 
 def new_folder(config: Any) -> Path:

@@ -104,7 +104,8 @@ def _tell(summary: dict[str, Any], folder: Path, console: Console) -> None:
     )
     for heading in ("", "success", "95 %", f"J (gamma {summary['gamma']:g})", "95 %", "length"):
         table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
-    for name, row in {"agent": summary, **summary["anchors"]}.items():
+    held_out = {"held out": summary["held_out"]} if summary["held_out"] else {}
+    for name, row in {"agent": summary, **held_out, **summary["anchors"]}.items():
         first, second = (f"{row[key + '_low']:.3f} {row[key + '_high']:.3f}" for key in ("success", "J"))
         table.add_row(name, f"{row['success']:.3f}", first, f"{row['J']:.3f}", second, f"{row['length']:.1f}")
     console.print(table)

@@ -8,9 +8,7 @@ from scipy.stats import chisquare
 
 from agents.choices import Choices
 from agents.network import make_network
-from agents.ppo import PPOConfig
-from tests.agents.tiny import CPU, small, space_of
-from unienv.adapt import make_vector
+from tests.agents.tiny import small, space_of
 
 NVEC = (3, 2, 4)
 

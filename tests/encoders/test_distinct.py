@@ -91,6 +91,25 @@ def test_inverted_words_make_another_patch(seed, words):
     assert not alike(one, two.view(8, 8, 3))
 
 
+@pytest.mark.parametrize("height, width", SIZES)
+@pytest.mark.parametrize("highest", [2, 256])
+def test_places_of_clips_hold_the_whole_batch(height, width, highest):
+    video = pixels(4, 3, height, width, 3, highest=highest)
+    distinct = distinct_patches(video)
+    assert distinct.items.shape[1:] == (3, 8, 8, 3)
+    for frame in range(3):
+        one = Distinct(distinct.items[:, frame], distinct.which)
+        assert torch.equal(restored(one, height, width), video[:, frame])
+
+
+def test_a_place_that_differs_in_one_frame_is_another():
+    video = pixels(1, 1, 8, 8, 3).repeat(4, 3, 1, 1, 1)
+    video[1, 0, 2, 2, 0] ^= 1
+    video[2, 2, 2, 2, 0] ^= 1
+    which = distinct_patches(video).which.flatten()
+    assert which[0] == which[3] and len(which.unique()) == 3
+
+
 def test_rows_and_their_places_hold_the_whole_batch():
     tokens = torch.tensor([[3, 0], [1, 2], [3, 0], [0, 3]], dtype=torch.int32)
     distinct = distinct_rows(tokens)

@@ -42,6 +42,18 @@ def test_environments_without_an_oracle_have_one_anchor():
     assert binomtest(round(40 * few["success"]), 40, 7 / 8).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("env, split", [("manual", "train"), ("manual", "all"), ("match", None)])
+def test_what_was_held_out_is_measured_too(env, split):
+    """Chance and oracle know no split; a held-out figure is of other episodes than the first."""
+    config, learner = make("episodes=64", f"env={env}", *([f"env.split={split}"] if split else []))
+    summary = evaluate(config, learner)
+    assert (summary["held_out"] is not None) == (split == "train")
+    if split == "train":
+        assert summary["held_out"]["episodes"] == 64
+        config.env["split"] = "test"
+        assert evaluate(config, learner)["J"] == summary["held_out"]["J"]
+
+
 def test_an_evaluation_is_repeatable_and_follows_the_seed():
     config, learner = make("episodes=64", "env=goto", "env.size=4")
     one, same = evaluate(config, learner), evaluate(config, learner)

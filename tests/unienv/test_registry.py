@@ -8,7 +8,7 @@ from gymnasium import spaces
 import unienv
 from tests.contract import WorldContract
 from unienv.modality import Vocabulary, pixel_space, text_space
-from unienv.registry import WORLDS, parameters_of, world_class, world_names
+from unienv.registry import WORLDS, needs, parameters_of, world_class, world_names
 from unienv.worlds.goto import Goto
 from unienv.worlds.match import Match
 
@@ -95,7 +95,8 @@ def test_every_id_resolves():
     for id in unienv.world_ids():
         kind, _ = world_class(id)
         assert issubclass(kind, unienv.World)
-        assert type(gym.make(id).unwrapped.world) is type(gym.make_vec(id, 2).world) is kind
+        if not needs(kind):
+            assert type(gym.make(id).unwrapped.world) is type(gym.make_vec(id, 2).world) is kind
 
 
 def test_a_world_has_a_name_an_id_and_an_entry_point():
@@ -132,7 +133,8 @@ def test_a_taken_name_is_refused_and_stays():
 
 def test_a_name_needs_a_version():
     one_line(lambda: unienv.register("Unversioned", f"{__name__}:Doors"), "Unversioned-v0")
-    assert world_names() == ["doors", "goto", "match", "quickdoors"]
+    assert {"doors", "goto", "match", "quickdoors"} <= set(world_names())
+    assert not any("unversioned" in name for name in world_names())
 
 
 def test_misspelt_names_meet_the_nearest_one():

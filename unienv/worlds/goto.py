@@ -1,17 +1,17 @@
 """goto: walk to the object that the text names, where colour and shape are each shared with another object."""
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 
+from unienv.grid import FAR, MOVE_NAMES, distances, next_cells
 from unienv.modality import IMAGE, TEXT, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
 from unienv.sprites import COLOURS, SHAPES, TILE, agent_tile, as_words, floor_tile, object_tiles, stamp
 from unienv.world import Feedback, Observation, World
 
 _CELLS, _COLOURS, _SHAPES, _GOAL = range(4)  # salts
-_MOVES = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]])  # rows, columns of: wait, up, down, left, right
 
 
 class GotoState(NamedTuple):
@@ -44,7 +44,7 @@ class Goto(World):
         signal: rule G. backend, device: see `World`.
     """
 
-    action_names = ("wait", "up", "down", "left", "right")
+    action_names = MOVE_NAMES
     small: ClassVar = {"size": 3, "num_objects": 4, "num_colours": 2, "num_shapes": 2, "horizon": 4}
 
     def __init__(
@@ -69,11 +69,11 @@ class Goto(World):
         self._floor = self.array(np.tile(floor_tile(), (size, size, 1)))  # (H, W, 3)
         self._objects = self.array(as_words(object_tiles(colours, shapes)))  # (kinds, 8, 3)
         self._agent = self.array(as_words(agent_tile()[None]))  # (1, 8, 3)
-        self._next = self.array(_next_cells(size))  # (cells, K)
+        self._next = self.array(next_cells(size))  # (cells, K)
         self.observation_space = spaces.Dict(
             {TEXT: text_space(self.vocabulary, 5), IMAGE: pixel_space((size * TILE, size * TILE, 3))}
         )
-        self.action_space = spaces.Discrete(len(_MOVES))
+        self.action_space = spaces.Discrete(len(MOVE_NAMES))
 
     def initial(self, keys: Keys) -> GotoState:
         """Distinct cells; n/2 colours crossed with 2 shapes; one of the n objects is meant."""
@@ -113,20 +113,11 @@ class Goto(World):
 
     def oracle(self, state: GotoState) -> Array:
         """First step of a shortest path to the goal around the other objects; wait where there is none."""
-        xp, size = self.xp, self.size
-        far = size * size
-        cells = xp.arange(size * size, device=self.device)[None, :]
-        wrong = xp.any(cells[:, None, :] == state.cells[:, :, None], axis=1)  # (N, size^2)
+        xp = self.xp
+        cells = xp.arange(self.size**2, device=self.device)[None, :]
+        objects = xp.any(cells[:, None, :] == state.cells[:, :, None], axis=1)  # (N, size^2)
         at_goal = cells == self._meant(state.cells, state.goal)[:, None]
-        distance = xp.where(at_goal, 0, xp.full_like(cells, far))
-        while True:
-            near = distance.reshape(-1, size, size)
-            for shifted in _neighbours(xp, near, far):
-                near = xp.minimum(near, shifted + 1)
-            nearer = xp.where(wrong & ~at_goal, far, near.reshape(-1, size * size))
-            if not xp.any(nearer < distance):
-                break
-            distance = nearer
+        distance = distances(xp, self.size, at_goal, FAR * xp.astype(objects, xp.int64))
         ahead = xp.take_along_axis(distance, self._next[state.agent], axis=1)  # (N, K)
         return xp.argmin(ahead, axis=1)
 
@@ -143,24 +134,6 @@ class Goto(World):
     def _meant(self, table: Array, column: Array) -> Array:
         """Entry `column` (N,) of each row of `table` (N, n)."""
         return table[self.xp.arange(column.shape[0], device=self.device), column]
-
-
-def _next_cells(size: int) -> np.ndarray:
-    """(size^2, K) int64: the cell that each action leads to from each cell."""
-    row, column = np.divmod(np.arange(size * size)[:, None], size)
-    return np.clip(row + _MOVES[:, 0], 0, size - 1) * size + np.clip(column + _MOVES[:, 1], 0, size - 1)
-
-
-def _neighbours(xp: Any, grid: Array, outside: int) -> list[Array]:
-    """The four shifted copies of a batch of grids (N, S, S), filled with `outside` at the rim."""
-    column = xp.full_like(grid[:, :, :1], outside)
-    row = xp.full_like(grid[:, :1, :], outside)
-    return [
-        xp.concat([grid[:, 1:, :], row], axis=1),
-        xp.concat([row, grid[:, :-1, :]], axis=1),
-        xp.concat([grid[:, :, 1:], column], axis=2),
-        xp.concat([column, grid[:, :, :-1]], axis=2),
-    ]
 
 
 def _check_layout(size: int, num_objects: int, num_colours: int, num_shapes: int, horizon: int) -> None:

@@ -1,0 +1,285 @@
+from collections import Counter
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from tests.contract import WorldContract
+from unienv.rng import Keys, slots, streams
+from unienv.separability import exact
+from unienv.sprites import COLOURS, SHAPES, floor_tile, object_tiles
+from unienv.world import take
+from unienv.worlds.describe import Describe, DescribeState
+
+DIAL = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+class TestDescribe(WorldContract):
+    world_id = "UniEnv/Describe-v0"
+    bad_actions: ClassVar[list[Any]] = [
+        *WorldContract.bad_actions,
+        {"text": np.array([1]), "image": 16},
+        {"text": np.array([15]), "image": 0},
+        {"text": np.array([1, 1]), "image": 0},
+        {"text": np.array([0.5]), "image": 0},
+    ]
+
+
+class TestLooseDescribe(WorldContract):
+    world_id = "UniEnv/Describe-v0"
+    parameters: ClassVar = {**Describe.small, "coupling": 0.5, "tries": 5}
+
+
+class TestCrowdedDescribe(WorldContract):
+    world_id = "UniEnv/Describe-v0"
+    parameters: ClassVar = {"size": 3, "num_objects": 8, "tries": 6}
+
+
+def keys(count, step=0):
+    slot = slots(np.arange(count))
+    return Keys(np, streams(slot, slot * 0), slot * 0 + step)
+
+
+def two_by_two(coupling=1.0, crossed=(), goal=0):
+    """A world of 2 x 2 cells, red square, red circle / green square, green circle, and its state."""
+    state = DescribeState(np.array([[1, 2, 3, 4]]), np.isin([range(4)], crossed), np.array([goal]), np.zeros(1, bool))
+    return Describe(**{**Describe.small, "coupling": coupling}), state
+
+
+def answer(world, state, word, cell, step=1):
+    """Next state, the three parts of feedback and the end, of one answer in every world."""
+    n = len(state.goal)
+    action = {"text": np.full((n, 1), world.vocabulary.id(word)), "image": np.full(n, cell)}
+    feedback = world.feedback(state, {}, action, keys(n, step))
+    after = world.transition(state, {}, action, feedback, keys(n, step))
+    return after, *(feedback[part] for part in ("text", "image", "success")), world.terminal(after)
+
+
+@pytest.mark.parametrize("size, num_objects", [(4, 4), (5, 12), (2, 4)])
+def test_the_text_leaves_two_candidates_of_different_shapes(size, num_objects):
+    world = Describe(size=size, num_objects=num_objects)
+    state = world.initial(keys(500))
+    texts = world.observe(state)["text"]
+    assert not state.crossed.any() and not state.done.any()
+    for board, goal, text in zip(state.board, state.goal, texts, strict=True):
+        colours, shapes = np.divmod(board[board > 0] - 1, 5)
+        assert set(Counter(colours).values()) == {2} and set(Counter(shapes).values()) == {num_objects // 2}
+        assert len(set(board[board > 0])) == num_objects
+        assert world.vocabulary.decode(text) == f"which {list(COLOURS)[(board[goal] - 1) // 5]} one ?"
+
+
+def test_starts_are_uniform():
+    state = Describe().initial(keys(30_000))
+    meant = np.take_along_axis(state.board, state.goal[:, None], axis=1)[:, 0]
+    assert chisquare(np.bincount(meant - 1, minlength=30)).pvalue > 1e-3
+    assert chisquare(np.bincount(state.goal, minlength=16)).pvalue > 1e-3
+    rank = ((state.board > 0) & (np.arange(16) < state.goal[:, None])).sum(axis=1)  # the goal in reading order
+    assert chisquare(np.bincount(rank, minlength=4)).pvalue > 1e-3
+    twin = (state.board > 0) & ((state.board - 1) // 5 == ((meant - 1) // 5)[:, None])
+    twin[np.arange(30_000), state.goal] = False
+    assert chisquare(np.bincount(twin.argmax(axis=1), minlength=16)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("goal, word, cell, right", [
+    (0, "square", 0, (True, True)),  # names and shows the red square
+    (0, "circle", 1, (False, False)),  # the other red one, in both
+    (0, "square", 1, (True, False)),
+    (0, "circle", 0, (False, True)),
+    (0, "square", 2, (True, False)),  # a square, but a green one
+    (3, "circle", 3, (True, True)),
+    (3, "green", 3, (False, True)),  # says what was asked
+    (3, "which", 1, (False, False)),
+])  # fmt: skip
+def test_joint_answers_by_hand(goal, word, cell, right):
+    world, state = two_by_two(goal=goal)
+    after, text, image, success, over = answer(world, state, word, cell)
+    assert (text[0], image[0]) == right
+    assert success[0] == over[0] == all(right)
+    assert np.flatnonzero(after.crossed[0]).tolist() == ([] if right[1] else [cell])
+    assert not state.crossed.any()  # transitions leave their input alone
+
+
+@pytest.mark.parametrize("word, fits", [
+    ("square", True), ("circle", True), ("red", True), ("green", False), ("which", False), ("?", False),
+])  # fmt: skip
+def test_a_word_by_itself_fits_the_text_alone(word, fits):
+    for goal in (0, 1):
+        world, state = two_by_two(coupling=0.0, goal=goal)
+        for cell in range(4):
+            assert answer(world, state, word, cell)[1][0] == fits
+
+
+def test_a_cell_by_itself_holds_an_object_and_is_not_crossed_out():
+    for goal in (0, 3):
+        world, state = two_by_two(coupling=0.0, crossed=(1,), goal=goal)
+        assert [bool(answer(world, state, "red", cell)[2][0]) for cell in range(4)] == [True, False, True, True]
+    world = Describe(coupling=0.0)
+    state = world.initial(keys(50))
+    for cell in range(16):
+        assert np.array_equal(answer(world, state, "one", cell)[2], state.board[:, cell] > 0)
+
+
+def test_a_crossed_cell_stays_so_and_is_wrong():
+    world, state = two_by_two()
+    once = answer(world, state, "square", 1)[0]
+    for _ in range(3):
+        again, _, image, success, over = answer(world, once, "square", 1)
+        assert not image[0] and not success[0] and not over[0]
+        assert again.crossed.tolist() == once.crossed.tolist() == [[False, True, False, False]]
+    assert answer(world, once, "square", 0)[4][0]
+
+
+def test_each_part_tosses_a_coin_of_its_own():
+    world, state = two_by_two(coupling=0.25)
+    many = take(state, np.zeros(20_000, int))
+    text, image = answer(world, many, "circle", 2)[1:3]  # right by themselves, wrong jointly
+    seen = np.bincount(text * 2 + image, minlength=4)
+    assert chisquare(seen, 20_000 * np.array([0.25 * 0.25, 0.25 * 0.75, 0.75 * 0.25, 0.75 * 0.75])).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("coupling", DIAL)
+def test_the_oracle_is_right_at_once_and_after_any_misses(coupling):
+    world = Describe(coupling=coupling)
+    state = world.initial(keys(300))
+    for step in range(1, 5):
+        assert world.feedback(state, {}, world.oracle(state), keys(300, step))["success"].all()
+        state = answer(world, state, "ring", step, step)[0]
+    assert state.crossed.any()
+
+
+def test_who_sees_both_needs_two_tries_at_the_most():
+    world = Describe(num_objects=8)
+    state = world.initial(keys(4000))
+    rates = []
+    for step in (1, 2):
+        going = ~state.done
+        texts = world.observe(state)["text"]
+        colour = np.array([list(COLOURS).index(world.vocabulary.words[word - 1]) for word in texts[:, 1]])
+        wanted = (state.board > 0) & ((state.board - 1) // 5 == colour[:, None]) & ~state.crossed
+        cell = wanted.argmax(axis=1)
+        shape = (state.board[np.arange(4000), cell] - 1) % 5
+        word = np.array([world.vocabulary.id(name) for name in SHAPES])[shape]
+        action = {"text": word[:, None], "image": cell}
+        feedback = world.feedback(state, {}, action, keys(4000, step))
+        rates.append(feedback["success"][going].mean())
+        state = world.transition(state, {}, action, feedback, keys(4000, step))
+    assert abs(rates[0] - 0.5) < 0.04
+    assert rates[1] == 1.0
+
+
+@pytest.mark.parametrize("parameters, chance", [(Describe.small, 1 / 32), ({}, 1 / 240)])
+def test_uniform_actions_succeed_by_chance(parameters, chance):
+    world = Describe(**parameters)
+    state = take(world.initial(keys(3)), np.repeat(np.arange(3), world.actions.count))
+    action = world.actions.join(world.actions.unnumber(np.tile(np.arange(world.actions.count), 3)))
+    success = world.feedback(state, {}, action, keys(len(state.goal), 1))["success"]
+    assert success.reshape(3, -1).mean(axis=1).tolist() == pytest.approx([chance] * 3)
+
+
+def test_without_coupling_each_part_is_a_function_of_its_own_modality():
+    world = Describe(coupling=0.0, num_colours=2, num_shapes=2)
+    state = world.initial(keys(400))
+    known: dict[Any, set] = {}
+    rng = np.random.default_rng(0)
+    for step in range(1, 6):
+        seen, action = world.observe(state), world.actions.sample(rng, 400)
+        feedback = world.feedback(state, seen, action, keys(400, step))
+        state = world.transition(state, seen, action, feedback, keys(400, step))
+        after = world.observe(state)
+        for m in ("text", "image"):
+            for row in range(400):
+                given = (m, seen[m][row].tobytes(), action[m][row].tobytes())
+                known.setdefault(given, set()).add((bool(feedback[m][row]), after[m][row].tobytes()))
+    assert sum(given[0] == "image" for given in known) > 1000
+    assert {len(outcomes) for outcomes in known.values()} == {1}
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return {c: exact(Describe(**{**Describe.small, "coupling": c})) for c in DIAL}
+
+
+def test_without_coupling_all_is_separable(measured):
+    for step in measured[0.0].steps:
+        assert step.feedback.nonseparability < 1e-9
+        assert step.signal.nonseparability < 1e-9
+        assert step.output.nonseparability < 1e-9
+        assert step.feedback.information > 0.5
+
+
+@pytest.mark.parametrize("part, quantity", [
+    ("feedback", "nonseparability"),
+    ("signal", "nonseparability"),
+    ("output", "nonseparability"),
+    ("output", "total_correlation"),
+])  # fmt: skip
+def test_nonseparability_grows_with_coupling(measured, part, quantity):
+    for step in range(2):
+        curve = [getattr(getattr(measured[c].steps[step], part), quantity) for c in DIAL]
+        assert (np.diff(curve) > 1e-4).all()
+    assert (np.diff([measured[c].total(part, quantity) for c in DIAL]) > 1e-4).all()
+
+
+def test_first_step_of_the_small_version_in_closed_form(measured):
+    h = lambda *law: float(-sum(p * np.log(p) for p in law if p > 1e-15))  # noqa: E731
+    coin = lambda p: h(p, 1 - p)  # noqa: E731
+    for c, found in measured.items():
+        output = found.steps[0].output
+        # By the image alone any cell is wrong with 3c/4; with the text two cells are with c/2, and two with c.
+        assert output.influence == pytest.approx((0, coin(3 * c / 4) - coin(c / 2) / 2 - coin(c) / 2), abs=1e-9)
+        assert output.action_coupling == pytest.approx((0, 0), abs=1e-9)
+        # 2 of 8 words and 2 of 4 cells hang on which candidate is meant: half of them on the same, half on both.
+        same = h((1 + (1 - c) ** 2) / 2, c * (1 - c) / 2, c * (1 - c) / 2, c**2 / 2)
+        both = h(1 - c, c / 2, c / 2)
+        assert output.total_correlation == pytest.approx((4 * coin(c / 2) - same - both) / 16, abs=1e-9)
+    assert measured[1.0].steps[0].output.total_correlation == pytest.approx(np.log(2) / 8)
+
+
+def test_every_tile_is_in_its_place():
+    world = Describe(num_objects=6)
+    state = world.initial(keys(50))
+    state = state._replace(crossed=np.random.default_rng(0).random((50, 16)) < 0.3)
+    plain = np.stack([floor_tile(), *object_tiles(list(COLOURS), list(SHAPES))])
+    struck = plain.copy()
+    for i in range(8):
+        struck[:, i, 7 - i] = 245
+    looks = np.concatenate([plain, struck])
+    assert len({tile.tobytes() for tile in looks}) == len(looks) == 62
+    image = world.observe(state)["image"].reshape(-1, 4, 8, 4, 8, 3).swapaxes(2, 3).reshape(-1, 16, 8, 8, 3)
+    assert np.array_equal(image, looks[state.board + 31 * state.crossed])
+
+
+def test_map_by_hand():
+    world = Describe(size=2, num_colours=6, num_shapes=5)
+    board = np.array([[1, 2, 21, 22]])
+    state = DescribeState(board, board % 2 == 0, np.array([3]), np.zeros(1, bool))
+    drawn = world.describe(state, 0).splitlines()
+    assert drawn[0] == "which purple one ?"
+    assert [line.split() for line in drawn[1:]] == [["Rs", "Rcx"], ["Ps", "Pcx"]]
+    empty = state._replace(board=np.array([[0, 0, 21, 22]]))
+    assert [line.split() for line in world.describe(empty, 0).splitlines()[1:]] == [[".", ".x"], ["Ps", "Pcx"]]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"coupling": -0.1},
+        {"coupling": 1.5},
+        {"coupling": float("nan")},
+        {"size": 1},
+        {"size": 65},
+        {"num_objects": 2},
+        {"num_objects": 5},
+        {"num_objects": 14},
+        {"size": 2, "num_objects": 6},
+        {"num_colours": 7},
+        {"num_shapes": 1},
+        {"tries": 0},
+        {"signal": "rewards"},
+        {"backend": "jax"},
+    ],
+)
+def test_bad_parameters_are_refused_in_one_line(wrong):
+    with pytest.raises(ValueError, match=rf"\A.*{list(wrong.values())[-1]}.*\Z"):
+        Describe(**wrong)

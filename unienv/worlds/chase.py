@@ -1,0 +1,279 @@
+"""chase: catch the creature that moves as the text says; how it moves shows in a video, and in none of its frames."""
+
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+from unienv.modality import IMAGE, TEXT, VIDEO, Vocabulary, pixel_space, text_space
+from unienv.rng import Array, Keys
+from unienv.sprites import TILE, copy_rows, floor_tile, paint
+from unienv.world import Feedback, Observation, World
+
+# motion -> quarter turns to the right, cells an interval in the first half of the clip, and in the rest
+MOTIONS = {
+    "goes straight": (0, 1, 1),
+    "turns left": (3, 1, 1),
+    "turns right": (1, 1, 1),
+    "turns back": (2, 1, 1),
+    "speeds up": (0, 1, 2),
+    "slows down": (0, 2, 1),
+}
+HEADINGS = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]])  # rows, columns of a step: up, right, down, left
+
+_ACROSS = 2  # fields side by side
+_ROWS = {1: ("",), 2: ("top ", "bottom "), 3: ("top ", "middle ", "bottom ")}  # what rows of fields are called
+_SENTENCES = {2: "catch the one that {}", 3: "count on from the one that {}"}
+_SIGN = 32  # pixels
+_PLAIN, _GOLD, _EYES, _FENCE = (126, 152, 196), (255, 206, 40), (16, 18, 30), (150, 116, 76)
+_POST, _BOARD, _SKY, _DOT = (112, 80, 48), (214, 176, 116), (70, 104, 140), (52, 34, 24)
+_STARTS, _MOTIONS, _TASK, _JUDGE = range(4)  # salts
+
+
+class ChaseState(NamedTuple):
+    """Fields, int64 but the last: fields are numbered in reading order, see `_paths` for codes of a place."""
+
+    starts: Array  # (N, n) code of each creature's cell and heading in the first frame
+    motions: Array  # (N, n) motion of each creature
+    named: Array  # (N,) field of the creature whose motion the text names
+    gold: Array  # (N,) field of the golden creature
+    dots: Array  # (N,) dots on the sign
+    thrown: Array  # (N,) bool, the net has been thrown
+
+
+class Chase(World):
+    """A video of n creatures, each in a field of its own, and a text: "catch the one that turns left".
+
+    Why non-separable: the right field is that in which the named motion happens. The text alone says nothing of where,
+    the video alone shows every motion alike. With `order=3` an image shows a sign with dots, and the right field lies
+    as many fields further on, in reading order and round again: any two modalities leave all n fields equally likely.
+    Why a video: a field is a torus and a start is a uniform cell and heading. Up to any frame a motion is a one-to-one
+    map of cells and headings, so what a single frame shows is uniform whatever the motions are. Whole clips differ.
+
+    Observation: text (6,), of order 3 (8,); image, of order 3 alone (32, 32, 3); video (F, 4 n field, 16 field, 3),
+        fields laid out 2 wide, one 8 x 8 tile a cell. A creature looks where it goes.
+    Actions: the field to throw the net at, in reading order. Feedback: success, it was the right one.
+    Reward: 1 for success.
+    Start: different motions, a uniform draw of n of those known; starts, the creature named, the golden one and the
+        dots (0 to n - 1) uniform and independent.
+    End: terminated after one throw.
+
+    The right field is the joint one with probability `coupling`; otherwise it is that of the golden creature, which
+    any frame shows, so that `coupling=0` is separable.
+
+    Args:
+        order: modalities that the right field depends on together: 2 text and video, 3 the sign as well.
+        coupling: share of joint feedback in [0, 1].
+        num_objects: creatures n, 2, 4 or 6.
+        num_motions: motions in use, n to 6.
+        field: cells a side of a field, 2 to 8.
+        frames: F, 3 to 16. In the first half of the F - 1 intervals creatures go ahead, in the rest the motion shows.
+        signal: rule G. backend, device: see `World`.
+    """
+
+    small: ClassVar = {"num_objects": 2, "num_motions": 2, "field": 2, "frames": 3}
+
+    def __init__(
+        self,
+        order: int = 2,
+        coupling: float = 1.0,
+        num_objects: int = 4,
+        num_motions: int = 6,
+        field: int = 4,
+        frames: int = 4,
+        signal: str = "reward",
+        backend: str = "numpy",
+        device: str | None = None,
+    ) -> None:
+        super().__init__(signal, backend, device)
+        _check_task(order, coupling)
+        _check_clip(num_objects, num_motions, field, frames)
+        self.order, self.coupling, self.num_objects = order, float(coupling), num_objects
+        self.num_motions, self.field, self.frames = num_motions, field, frames
+        self.num_starts = len(HEADINGS) * field**2
+        sentences = [_SENTENCES[order].format(motion) for motion in list(MOTIONS)[:num_motions]]
+        length = len(sentences[0].split())
+        self.vocabulary = Vocabulary(dict.fromkeys(" ".join(sentences).split()))
+        self._sentences = self.array(np.stack([self.vocabulary.encode(s, length) for s in sentences]))  # (motions, L)
+        self._paths = self.array(_paths(num_motions, field, frames))  # (F, motions * starts)
+        self._rows = self.array(_draw_fields(field))  # (2 * starts * side, side * 3)
+        self._signs = self.array(_draw_signs(num_objects))  # (n, 32, 32, 3)
+        self._shape = (frames, num_objects // _ACROSS * field * TILE, _ACROSS * field * TILE, 3)
+        sign = {IMAGE: pixel_space((_SIGN, _SIGN, 3))} if order == 3 else {}
+        self.observation_space = spaces.Dict(
+            {TEXT: text_space(self.vocabulary, length), **sign, VIDEO: pixel_space(self._shape)}
+        )
+        self.action_space = spaces.Discrete(num_objects)
+        self.action_names = tuple(row + side for row in _ROWS[num_objects // _ACROSS] for side in ("left", "right"))
+
+    def initial(self, keys: Keys) -> ChaseState:
+        """Everything uniform; motions without repetition."""
+        n = self.num_objects
+        starts = keys.integers(_STARTS, [self.num_starts] * n)
+        task = keys.integers(_TASK, [n, n, n if self.order == 3 else 1])
+        motions = keys.permutation(_MOTIONS, self.num_motions, n)
+        return ChaseState(starts, motions, task[:, 0], task[:, 1], task[:, 2], starts[:, 0] < 0)
+
+    def observe(self, state: ChaseState) -> Observation:
+        """Sentence, sign and clip."""
+        worlds = self.xp.arange(state.named.shape[0], device=self.device)
+        observation = {TEXT: self._sentences[state.motions[worlds, state.named]], VIDEO: self._film(state)}
+        if self.order == 3:
+            observation[IMAGE] = self.canvas((state.dots.shape[0], _SIGN, _SIGN, 3))
+            copy_rows(self._signs, state.dots, observation[IMAGE])
+        return observation
+
+    def feedback(self, state: ChaseState, observation: Observation, action: Array, keys: Keys) -> Feedback:
+        """Whether the net caught the right one; random only where two fields may be right."""
+        del observation
+        joint = self.xp.astype(action == self._target(state), self.xp.float64)
+        separable = self.xp.astype(action == state.gold, self.xp.float64)
+        chance = self.coupling * joint + (1.0 - self.coupling) * separable
+        certain = self.coupling in (0.0, 1.0)  # a certain answer costs no draw
+        return {"success": chance == 1.0 if certain else keys.bernoulli(_JUDGE, chance)}
+
+    def transition(
+        self, state: ChaseState, observation: Observation, action: Array, feedback: Feedback, keys: Keys
+    ) -> ChaseState:
+        """The net has been thrown."""
+        del observation, action, feedback, keys
+        return state._replace(thrown=state.named >= 0)
+
+    def terminal(self, state: ChaseState) -> Array:
+        """One throw ends the episode."""
+        return state.thrown
+
+    def oracle(self, state: ChaseState) -> Array:
+        """The likelier field given the state."""
+        return self._target(state) if self.coupling >= 0.5 else state.gold + 0
+
+    def nonseparability(self) -> float:
+        """NS_fb in nats under uniform actions: 0 at coupling 0, h(1/n) at coupling 1, monotone between.
+
+        Renaming the motions changes no law, and neither does moving them on by a field while the sign shows a dot
+        less. Averaged over both, scores of less than all modalities depend on the gold alone, so the best such
+        predictor is P(success | gold, action): c/n + 1 - c for the golden field, c/n for others. NS_fb is its entropy
+        less that of the feedback itself, which is h(c) where one of two different fields was chosen; h is the binary
+        entropy. By the same token NS_fb = C_k for `order` k.
+        """
+        c, n = self.coupling, self.num_objects
+        seen = _entropy(1 - c + c / n) / n + (n - 1) / n * _entropy(c / n)
+        return seen - 2 * (n - 1) / n**2 * _entropy(c)
+
+    def describe(self, state: ChaseState, index: int) -> str:
+        """The sentence and the dots above the frames: ^ > v < creatures by heading, * behind the golden one."""
+        q, n = self.field, self.num_objects
+        films = np.full((self.frames, n // _ACROSS * q, _ACROSS * q), ". ")
+        for frame, codes in zip(films, self._clips(state)[index].tolist(), strict=True):
+            for field, code in enumerate(codes):
+                row, column = code // q % q, code % q
+                mark = "^>v<"[code // q**2] + ("*" if field == int(state.gold[index]) else " ")
+                frame[field // _ACROSS * q + row, field % _ACROSS * q + column] = mark
+        dots = f" [dots: {int(state.dots[index])}]" if self.order == 3 else ""
+        lines = ["    ".join(" ".join(marks) for marks in line) for line in films.swapaxes(0, 1)]
+        return "\n".join([super().describe(state, index) + dots, *lines])
+
+    def _target(self, state: ChaseState) -> Array:
+        """(N,) the joint answer: the field named, and as many further as the sign has dots."""
+        return (state.named + state.dots) % self.num_objects
+
+    def _clips(self, state: ChaseState) -> Array:
+        """(N, F, n) code of each creature's cell and heading in each frame."""
+        clip = state.motions * self.num_starts + state.starts
+        return self._paths[self.xp.arange(self.frames, device=self.device)[:, None], clip[:, None, :]]
+
+    def _film(self, state: ChaseState) -> Array:
+        """(N, F, H, W, 3): a mosaic of fields, looked up pixel row by pixel row in one gather."""
+        xp, side = self.xp, self.field * TILE
+        golden = state.gold[:, None, None] == xp.arange(self.num_objects, device=self.device)  # (N, 1, n)
+        first = (self._clips(state) + golden * self.num_starts) * side  # row of pixels with which each field begins
+        first = first.reshape(-1, self._shape[1] // side, _ACROSS, 1)  # (N * F, fields down, fields across, 1)
+        rows = xp.empty((*first.shape[:2], side, _ACROSS), dtype=xp.int64, device=self.device)
+        for across in range(_ACROSS):  # long runs of equal strides: four times as fast as one sum
+            rows[..., across] = first[:, :, across] + xp.arange(side, device=self.device)
+        video = self.canvas((state.gold.shape[0], *self._shape))
+        copy_rows(self._rows, rows.reshape(-1), video.reshape(-1, side * 3))
+        return video
+
+
+def _paths(num_motions: int, field: int, frames: int) -> np.ndarray:
+    """(F, motions * starts) int64: where each start is by frame t, as (heading * field + row) * field + column."""
+    motion, heading, row, column = np.indices((num_motions, len(HEADINGS), field, field)).reshape(4, -1)
+    turns, before, after = np.array(list(MOTIONS.values()))[motion].T
+    path = []
+    for t in range(frames):
+        shows = t > (frames - 1) // 2
+        ahead = (heading + turns * shows) % len(HEADINGS)
+        if t:
+            row, column = (np.stack([row, column]) + HEADINGS[ahead].T * np.where(shows, after, before)) % field
+        path.append((ahead * field + row) * field + column)
+    return np.stack(path)
+
+
+def _draw_fields(field: int) -> np.ndarray:
+    """(2 * starts * side, side * 3) uint8: rows of pixels of a fenced field by look: plain or golden, then the code."""
+    side = field * TILE
+    fields = np.empty((2, len(HEADINGS), field, field, side, side, 3), np.uint8)
+    fields[...] = np.tile(floor_tile(), (field, field, 1))
+    creatures = np.array([[_draw_creature(h, colour) for h in range(len(HEADINGS))] for colour in (_PLAIN, _GOLD)])
+    for row, column in np.ndindex(field, field):
+        down, right = row * TILE, column * TILE
+        fields[:, :, row, column, down : down + TILE, right : right + TILE] = creatures
+    for rim in (0, -1):
+        fields[..., rim, :, :] = fields[..., :, rim, :] = _FENCE
+    return fields.reshape(-1, side * 3)
+
+
+def _draw_creature(heading: int, colour: tuple[int, int, int]) -> np.ndarray:
+    """(8, 8, 3) uint8: a mouse: it tapers to the nose, which goes ahead, and has two eyes."""
+    ahead, aside = HEADINGS[heading], HEADINGS[(heading + 1) % len(HEADINGS)]  # as rows, columns
+
+    def turned(inside: Callable) -> Callable:
+        return lambda x, y: inside(y * aside[0] + x * aside[1], -(y * ahead[0] + x * ahead[1]))
+
+    tile = paint(floor_tile(), turned(lambda x, y: abs(x) < np.minimum(0.75, 0.95 + y) * (y < 0.75)), colour)
+    return paint(tile, turned(lambda x, y: (abs(abs(x) - 0.38) < 0.13) & (abs(y + 0.125) < 0.13)), _EYES)
+
+
+def _draw_signs(num_objects: int) -> np.ndarray:
+    """(n, 32, 32, 3) uint8: a wooden sign with 0 to n - 1 dots, laid out as on a die."""
+    low, mid, high = -0.42, 0.0, 0.42
+    corners = [(low, high), (high, low), (low, low), (high, high)]
+    ground = np.full((_SIGN, _SIGN, 3), _SKY, np.uint8)
+    ground = paint(ground, lambda x, y: (abs(x) < 0.1) & (y > 0), _POST)
+    ground = paint(ground, lambda x, y: np.maximum(abs(x), abs(y + 0.15) * 1.1) < 0.82, _POST)
+    ground = paint(ground, lambda x, y: np.maximum(abs(x), abs(y + 0.15) * 1.1) < 0.74, _BOARD)
+    signs = []
+    for dots in range(num_objects):
+        places = corners[: dots // 2 * 2] + [(mid, mid)] * (dots % 2)
+        sign = ground
+        for right, down in places:
+            sign = paint(sign, lambda x, y, a=right, b=down - 0.15: (x - a) ** 2 + (y - b) ** 2 < 0.15**2, _DOT)
+        signs.append(sign)
+    return np.stack(signs)
+
+
+def _check_task(order: int, coupling: float) -> None:
+    if order not in _SENTENCES:
+        raise ValueError(f"chase couples text and video (order=2) or text, image and video (order=3), got {order}")
+    if not 0.0 <= coupling <= 1.0:
+        raise ValueError(f"coupling must lie in [0, 1], got {coupling}")
+
+
+def _check_clip(num_objects: int, num_motions: int, field: int, frames: int) -> None:
+    if num_objects not in (2, 4, 6):
+        raise ValueError(f"chase needs 2, 4 or 6 objects, got {num_objects}")
+    if not num_objects <= num_motions <= len(MOTIONS):
+        raise ValueError(
+            f"chase with {num_objects} objects needs {num_objects}..{len(MOTIONS)} motions, got {num_motions}"
+        )
+    if not 2 <= field <= 8:
+        raise ValueError(f"chase needs a field of 2 to 8 cells a side, or motions look alike, got {field}")
+    if not 3 <= frames <= 16:
+        raise ValueError(f"chase needs 3 to 16 frames, or motions look alike, got {frames}")
+
+
+def _entropy(p: float) -> float:
+    """Binary entropy h(p) in nats."""
+    return float(-sum(q * np.log(q) for q in (p, 1 - p) if q > 0))
