@@ -38,7 +38,7 @@ class Encoder(nn.Module):
             elif modality == IMAGE:
                 parts[IMAGE] = ImageEncoder(image, box.shape, dim)
             elif modality == VIDEO:
-                parts[VIDEO] = VideoEncoder(image, box.shape, dim, num_heads=num_heads)
+                parts[VIDEO] = VideoEncoder(image, box.shape, dim)
         self.parts = nn.ModuleDict(parts)
         self.grids: dict[str, Grid] = {modality: part.grid for modality, part in parts.items()}  # type: ignore[misc]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 _SMALL = 1 << 18  # bytes; below this the allocator itself reuses memory
-_KEPT = 4  # buffers remembered; those that a user hoards drop out and belong to the user alone
+_KEPT = 8  # buffers remembered; those that a user hoards drop out and belong to the user alone
 
 
 class Buffers:
@@ -27,15 +27,17 @@ class Buffers:
         size = math.prod(shape)
         if size < _SMALL:
             return np.empty(shape, np.uint8)
+        best: np.ndarray | None = None  # the smallest that fits: large ones are for large pictures
         for _ in range(len(self._pool)):
-            buffer = self._pool.popleft()  # out of the pool while it is looked at: another thread can't take it too
-            view = buffer[:size].reshape(shape) if _held_once(buffer) and buffer.size >= size else None
-            self._pool.append(buffer)
-            if view is not None:
-                return view
-        buffer = np.empty(size, np.uint8)
-        self._pool.append(buffer)
-        return buffer.reshape(shape)
+            buffer: np.ndarray | None = self._pool.popleft()  # out of the pool, so that no other thread takes it too
+            if _held_once(buffer) and buffer.size >= size and (best is None or buffer.size < best.size):
+                buffer, best = best, buffer
+            if buffer is not None:
+                self._pool.append(buffer)
+        best = np.empty(size, np.uint8) if best is None else best
+        view = best[:size].reshape(shape)
+        self._pool.append(best)
+        return view
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickled world starts with an empty pool."""

@@ -1,6 +1,5 @@
 """chase: catch the creature that moves as the text says; how it moves shows in a video, and in none of its frames."""
 
-from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -11,16 +10,15 @@ from unienv.rng import Array, Keys
 from unienv.sprites import TILE, copy_rows, floor_tile, paint
 from unienv.world import Feedback, Observation, World
 
-# motion -> quarter turns to the right, cells an interval in the first half of the clip, and in the rest
+# motion -> rows and columns of a step in the first half of the clip, and in the rest; all go to the right first
 MOTIONS = {
-    "goes straight": (0, 1, 1),
-    "turns left": (3, 1, 1),
-    "turns right": (1, 1, 1),
-    "turns back": (2, 1, 1),
-    "speeds up": (0, 1, 2),
-    "slows down": (0, 2, 1),
+    "goes straight": ((0, 1), (0, 1)),
+    "turns left": ((0, 1), (-1, 0)),
+    "turns right": ((0, 1), (1, 0)),
+    "turns back": ((0, 1), (0, -1)),
+    "speeds up": ((0, 1), (0, 2)),
+    "slows down": ((0, 2), (0, 1)),
 }
-HEADINGS = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]])  # rows, columns of a step: up, right, down, left
 
 _ACROSS = 2  # fields side by side
 _ROWS = {1: ("",), 2: ("top ", "bottom "), 3: ("top ", "middle ", "bottom ")}  # what rows of fields are called
@@ -32,9 +30,9 @@ _STARTS, _MOTIONS, _TASK, _JUDGE = range(4)  # salts
 
 
 class ChaseState(NamedTuple):
-    """Fields, int64 but the last: fields are numbered in reading order, see `_paths` for codes of a place."""
+    """Fields, int64 but the last: fields are numbered in reading order, and so are the cells of a field."""
 
-    starts: Array  # (N, n) code of each creature's cell and heading in the first frame
+    starts: Array  # (N, n) cell of each creature in the first frame
     motions: Array  # (N, n) motion of each creature
     named: Array  # (N,) field of the creature whose motion the text names
     gold: Array  # (N,) field of the golden creature
@@ -48,11 +46,11 @@ class Chase(World):
     Why non-separable: the right field is that in which the named motion happens. The text alone says nothing of where,
     the video alone shows every motion alike. With `order=3` an image shows a sign with dots, and the right field lies
     as many fields further on, in reading order and round again: any two modalities leave all n fields equally likely.
-    Why a video: a field is a torus and a start is a uniform cell and heading. Up to any frame a motion is a one-to-one
-    map of cells and headings, so what a single frame shows is uniform whatever the motions are. Whole clips differ.
+    Why a video: a field is a torus, what leaves it comes back on the other side, and a start is a uniform cell. Up to
+    any frame a motion is a shift, so that every single frame shows uniform cells whatever the motions are.
 
     Observation: text (6,), of order 3 (8,); image, of order 3 alone (32, 32, 3); video (F, 4 n field, 16 field, 3),
-        fields laid out 2 wide, one 8 x 8 tile a cell. A creature looks where it goes.
+        fields laid out 2 wide, one 8 x 8 tile a cell. All creatures go to the right at first.
     Actions: the field to throw the net at, in reading order. Feedback: success, it was the right one.
     Reward: 1 for success.
     Start: different motions, a uniform draw of n of those known; starts, the creature named, the golden one and the
@@ -67,7 +65,7 @@ class Chase(World):
         coupling: share of joint feedback in [0, 1].
         num_objects: creatures n, 2, 4 or 6.
         num_motions: motions in use, n to 6.
-        field: cells a side of a field, 2 to 8.
+        field: cells a side of a field, 2 to 8; of fewer than 4 some motions look alike, and are refused.
         frames: F, 3 to 16. In the first half of the F - 1 intervals creatures go ahead, in the rest the motion shows.
         signal: rule G. backend, device: see `World`.
     """
@@ -81,7 +79,7 @@ class Chase(World):
         num_objects: int = 4,
         num_motions: int = 6,
         field: int = 4,
-        frames: int = 4,
+        frames: int = 3,
         signal: str = "reward",
         backend: str = "numpy",
         device: str | None = None,
@@ -91,13 +89,12 @@ class Chase(World):
         _check_clip(num_objects, num_motions, field, frames)
         self.order, self.coupling, self.num_objects = order, float(coupling), num_objects
         self.num_motions, self.field, self.frames = num_motions, field, frames
-        self.num_starts = len(HEADINGS) * field**2
         sentences = [_SENTENCES[order].format(motion) for motion in list(MOTIONS)[:num_motions]]
         length = len(sentences[0].split())
         self.vocabulary = Vocabulary(dict.fromkeys(" ".join(sentences).split()))
         self._sentences = self.array(np.stack([self.vocabulary.encode(s, length) for s in sentences]))  # (motions, L)
-        self._paths = self.array(_paths(num_motions, field, frames))  # (F, motions * starts)
-        self._rows = self.array(_draw_fields(field))  # (2 * starts * side, side * 3)
+        self._paths = self.array(_paths(num_motions, field, frames))  # (F, motions * cells)
+        self._rows = self.array(_draw_fields(field))  # (2 * cells * side, side * 3)
         self._signs = self.array(_draw_signs(num_objects))  # (n, 32, 32, 3)
         self._shape = (frames, num_objects // _ACROSS * field * TILE, _ACROSS * field * TILE, 3)
         sign = {IMAGE: pixel_space((_SIGN, _SIGN, 3))} if order == 3 else {}
@@ -110,7 +107,7 @@ class Chase(World):
     def initial(self, keys: Keys) -> ChaseState:
         """Everything uniform; motions without repetition."""
         n = self.num_objects
-        starts = keys.integers(_STARTS, [self.num_starts] * n)
+        starts = keys.integers(_STARTS, [self.field**2] * n)
         task = keys.integers(_TASK, [n, n, n if self.order == 3 else 1])
         motions = keys.permutation(_MOTIONS, self.num_motions, n)
         return ChaseState(starts, motions, task[:, 0], task[:, 1], task[:, 2], starts[:, 0] < 0)
@@ -162,14 +159,13 @@ class Chase(World):
         return seen - 2 * (n - 1) / n**2 * _entropy(c)
 
     def describe(self, state: ChaseState, index: int) -> str:
-        """The sentence and the dots above the frames: ^ > v < creatures by heading, * behind the golden one."""
+        """The sentence and the dots above the frames: o a creature, * the golden one."""
         q, n = self.field, self.num_objects
         films = np.full((self.frames, n // _ACROSS * q, _ACROSS * q), ". ")
         for frame, codes in zip(films, self._clips(state)[index].tolist(), strict=True):
             for field, code in enumerate(codes):
-                row, column = code // q % q, code % q
-                mark = "^>v<"[code // q**2] + ("*" if field == int(state.gold[index]) else " ")
-                frame[field // _ACROSS * q + row, field % _ACROSS * q + column] = mark
+                row, column = field // _ACROSS * q + code // q, field % _ACROSS * q + code % q
+                frame[row, column] = "* " if field == int(state.gold[index]) else "o "
         dots = f" [dots: {int(state.dots[index])}]" if self.order == 3 else ""
         lines = ["    ".join(" ".join(marks) for marks in line) for line in films.swapaxes(0, 1)]
         return "\n".join([super().describe(state, index) + dots, *lines])
@@ -179,15 +175,15 @@ class Chase(World):
         return (state.named + state.dots) % self.num_objects
 
     def _clips(self, state: ChaseState) -> Array:
-        """(N, F, n) code of each creature's cell and heading in each frame."""
-        clip = state.motions * self.num_starts + state.starts
+        """(N, F, n) cell of each creature in each frame."""
+        clip = state.motions * self.field**2 + state.starts
         return self._paths[self.xp.arange(self.frames, device=self.device)[:, None], clip[:, None, :]]
 
     def _film(self, state: ChaseState) -> Array:
         """(N, F, H, W, 3): a mosaic of fields, looked up pixel row by pixel row in one gather."""
         xp, side = self.xp, self.field * TILE
         golden = state.gold[:, None, None] == xp.arange(self.num_objects, device=self.device)  # (N, 1, n)
-        first = (self._clips(state) + golden * self.num_starts) * side  # row of pixels with which each field begins
+        first = (self._clips(state) + golden * self.field**2) * side  # row of pixels with which each field begins
         first = first.reshape(-1, self._shape[1] // side, _ACROSS, 1)  # (N * F, fields down, fields across, 1)
         rows = xp.empty((*first.shape[:2], side, _ACROSS), dtype=xp.int64, device=self.device)
         for across in range(_ACROSS):  # long runs of equal strides: four times as fast as one sum
@@ -198,42 +194,35 @@ class Chase(World):
 
 
 def _paths(num_motions: int, field: int, frames: int) -> np.ndarray:
-    """(F, motions * starts) int64: where each start is by frame t, as (heading * field + row) * field + column."""
-    motion, heading, row, column = np.indices((num_motions, len(HEADINGS), field, field)).reshape(4, -1)
-    turns, before, after = np.array(list(MOTIONS.values()))[motion].T
+    """(F, motions * cells) int64: the cell in which each start is by frame t, the first motion's starts first."""
+    motion, *cell = np.indices((num_motions, field, field)).reshape(3, -1)
+    before, after = np.array(list(MOTIONS.values())).swapaxes(0, 1)[:, motion]
     path = []
     for t in range(frames):
-        shows = t > (frames - 1) // 2
-        ahead = (heading + turns * shows) % len(HEADINGS)
-        if t:
-            row, column = (np.stack([row, column]) + HEADINGS[ahead].T * np.where(shows, after, before)) % field
-        path.append((ahead * field + row) * field + column)
+        later = max(0, t - (frames - 1) // 2)  # intervals of the second half that have passed
+        row, column = (cell + (t - later) * before.T + later * after.T) % field
+        path.append(row * field + column)
     return np.stack(path)
 
 
 def _draw_fields(field: int) -> np.ndarray:
-    """(2 * starts * side, side * 3) uint8: rows of pixels of a fenced field by look: plain or golden, then the code."""
+    """(2 * cells * side, side * 3) uint8: rows of pixels of a fenced field by look: plain or golden, then the cell."""
     side = field * TILE
-    fields = np.empty((2, len(HEADINGS), field, field, side, side, 3), np.uint8)
+    fields = np.empty((2, field, field, side, side, 3), np.uint8)
     fields[...] = np.tile(floor_tile(), (field, field, 1))
-    creatures = np.array([[_draw_creature(h, colour) for h in range(len(HEADINGS))] for colour in (_PLAIN, _GOLD)])
+    creatures = np.stack([_draw_creature(colour) for colour in (_PLAIN, _GOLD)])
     for row, column in np.ndindex(field, field):
         down, right = row * TILE, column * TILE
-        fields[:, :, row, column, down : down + TILE, right : right + TILE] = creatures
+        fields[:, row, column, down : down + TILE, right : right + TILE] = creatures
     for rim in (0, -1):
         fields[..., rim, :, :] = fields[..., :, rim, :] = _FENCE
     return fields.reshape(-1, side * 3)
 
 
-def _draw_creature(heading: int, colour: tuple[int, int, int]) -> np.ndarray:
-    """(8, 8, 3) uint8: a mouse: it tapers to the nose, which goes ahead, and has two eyes."""
-    ahead, aside = HEADINGS[heading], HEADINGS[(heading + 1) % len(HEADINGS)]  # as rows, columns
-
-    def turned(inside: Callable) -> Callable:
-        return lambda x, y: inside(y * aside[0] + x * aside[1], -(y * ahead[0] + x * ahead[1]))
-
-    tile = paint(floor_tile(), turned(lambda x, y: abs(x) < np.minimum(0.75, 0.95 + y) * (y < 0.75)), colour)
-    return paint(tile, turned(lambda x, y: (abs(abs(x) - 0.38) < 0.13) & (abs(y + 0.125) < 0.13)), _EYES)
+def _draw_creature(colour: tuple[int, int, int]) -> np.ndarray:
+    """(8, 8, 3) uint8: a round head with two eyes, which looks the same wherever it goes."""
+    tile = paint(floor_tile(), lambda x, y: x**2 + y**2 < 0.8**2, colour)
+    return paint(tile, lambda x, y: (abs(abs(x) - 0.38) < 0.13) & (abs(y + 0.125) < 0.13), _EYES)
 
 
 def _draw_signs(num_objects: int) -> np.ndarray:
@@ -268,10 +257,14 @@ def _check_clip(num_objects: int, num_motions: int, field: int, frames: int) -> 
         raise ValueError(
             f"chase with {num_objects} objects needs {num_objects}..{len(MOTIONS)} motions, got {num_motions}"
         )
-    if not 2 <= field <= 8:
-        raise ValueError(f"chase needs a field of 2 to 8 cells a side, or motions look alike, got {field}")
-    if not 3 <= frames <= 16:
-        raise ValueError(f"chase needs 3 to 16 frames, or motions look alike, got {frames}")
+    if not (2 <= field <= 8 and 3 <= frames <= 16):
+        raise ValueError(f"chase needs a field of 2 to 8 cells a side and 3 to 16 frames, got {field} and {frames}")
+    clips = _paths(num_motions, field, frames).T
+    if len(np.unique(clips, axis=0)) < len(clips):
+        raise ValueError(
+            f"on a field of {field} cells a side some of the {num_motions} motions look alike in {frames} frames; "
+            "take a larger field or fewer motions"
+        )
 
 
 def _entropy(p: float) -> float:
