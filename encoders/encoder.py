@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from encoders.distinct import Distinct, distinct_rows
 from encoders.image import ImageEncoder
 from encoders.psi import Grid
-from encoders.text import TextEncoder
+from encoders.text.utterance import TextEncoder
 from encoders.video import VideoEncoder
 from unienv.modality import IMAGE, TEXT, VIDEO
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from encoders.distinct import distinct_rows
-from encoders.text import TextEncoder
+from encoders.text.utterance import TextEncoder
 from unienv.modality import PAD
 
 UTTERANCES = torch.tensor([[4, 2, 7, 1, 3, 5], [4, 2, 7, 1, 0, 0], [6, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]])
