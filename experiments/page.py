@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 _SHEET = Path(__file__).with_suffix(".css")
+_HEAD = Path(__file__).with_suffix(".html")
 _LONG = 14  # letters of a name beside a plot, for narrow screens
 
 # Colours as matplotlib draws them, and the variables of the page's light or dark palette that take their place.
@@ -54,9 +55,10 @@ def read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
 
 
 def fill(template: str, fields: Mapping[str, Any], elements: Mapping[str, str]) -> str:
-    """A page: the shared style sheet as $style, `fields` as text that can't break out, `elements` as they are."""
+    """A page: what pages share as $head and $style, `fields` as text that can't break out, `elements` as they are."""
+    shared = {"head": _HEAD.read_text(encoding="utf-8"), "style": _SHEET.read_text(encoding="utf-8")}
     texts = {name: escape(str(value)) for name, value in fields.items()}
-    return Template(template).substitute({"style": _SHEET.read_text(encoding="utf-8")} | texts | dict(elements))
+    return Template(template).substitute(shared | texts | dict(elements))
 
 
 def write_page(path: Path, page: str) -> Path:
