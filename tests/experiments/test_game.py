@@ -50,7 +50,7 @@ def test_actions_are_asked_for_in_groups():
     assert groups("rules", size=2, num_colours=2) == [("", [2] * 4, None)]
     assert ("image", [25], (5, 5)) in groups("describe", size=5)
     text = next(group for group in started("describe").groups if group["name"] == "text")
-    assert text["labels"][0] == "" and "red" in text["labels"]
+    assert text["labels"][0] == "" and "ring" in text["labels"]
 
 
 def test_an_environment_of_the_users_own():

@@ -1,4 +1,4 @@
-"""describe: say in a word which object is meant and point at it, in one action with a part for each modality."""
+"""describe: say in words which object is meant and point at it, in one action with a part for each modality."""
 
 from typing import ClassVar, NamedTuple
 
@@ -10,7 +10,8 @@ from unienv.rng import Array, Keys
 from unienv.sprites import COLOURS, SHAPES, TILE, as_words, floor_tile, object_tiles, stamp
 from unienv.world import Action, Feedback, Observation, World
 
-_CELLS, _COLOURS, _SHAPES, _WORD, _POINTING = range(5)  # salts
+_WORDS = 2  # of an utterance: a shape and a row
+_CELLS, _COLOURS, _SHAPES, _SAYING, _POINTING = range(5)  # salts
 _STROKE = (245, 245, 245)
 
 
@@ -26,27 +27,30 @@ class DescribeState(NamedTuple):
 class Describe(World):
     """A listener asks "which red one ?" and means one of n objects on a grid, of n/2 colours in 2 shapes each.
 
-    The agent answers in a word and by pointing, at once: it says the shape and shows the cell. A cell that was pointed
-    at in vain is crossed out, and the agent tries again.
+    The agent answers in two words and by pointing, at once: it says "ring 2", the shape and the row in which it stands,
+    counted from 1, and shows the cell. A cell that was pointed at in vain is crossed out, and the agent tries again.
 
-    Why non-separable: a cell can be right only if [its colour = the colour in the text]. And the colour leaves 2
-    candidates, so word and pointing are right together or not at all if both mean the same one, and exactly one of
-    them is right if they mean different ones: two outputs that hang on one fair coin.
+    Why non-separable: a cell can be right only if [its colour = the colour in the text], and so can an utterance. And
+    the colour leaves 2 candidates, so utterance and pointing are right together or not at all if both mean the same
+    one, and exactly one of them is right if they mean different ones: two outputs that hang on one fair coin.
 
     Observation: text (4,); image (8 * size, 8 * size, 3), one 8 x 8 tile a cell; a white stroke crosses it out.
-    Actions: a Dict; text, one word of the vocabulary of V ids; image, one cell.
-    Feedback: text, the word was right; image, the pointing was; success, both were. Reward: 1 for success.
+    Actions: a Dict; text, two words with the ids of the text: 0 none, then shapes, then rows; image, one cell.
+    Feedback: text, the utterance was right; image, the pointing was; success, both were. Reward: 1 for success.
     Start: objects on distinct uniform cells; the object meant is uniform over them, and stays the same.
     End: terminated by success, truncated after `tries` answers.
 
-    Word and pointing are each judged jointly with probability `coupling`, by a coin of their own: the word is the shape
-    of the object meant, the cell holds it. Otherwise each is judged by what its own modality shows: the word fits the
-    text, as the colour asked for and every shape do; the cell holds an object and is not crossed out. What is right
-    jointly is right either way. So `coupling=0` is separable in feedback and in outputs, `coupling=1` is joint, and
-    non-separability grows between.
+    Utterance and pointing are each judged jointly with probability `coupling`, by a coin of their own: the utterance
+    is shape and row of the object meant, the cell holds it. Otherwise each is judged by what its own modality shows:
+    the utterance is any shape and any row, as all fit the text; the cell holds an object and is not crossed out. What
+    is right jointly is right either way. So `coupling=0` is separable in feedback and in outputs, `coupling=1` is
+    joint, and non-separability grows between.
 
     Success at coupling 1: the oracle's at the first try; the best agent's at the first or the second, half the time
-    each; that of uniform actions at each try with probability 1 / (V * size^2).
+    each; that of uniform actions at each try with probability 1 / ((1 + num_shapes + size) * size)^2.
+    Neither answer can name a colour, yet with 4 objects sums of scores, one a modality, choose as well as the best
+    agent at the first try: of two equally likely candidates they take the one of the earlier shape for one colour and
+    of the later shape for the other, so that the choice itself tells the colours apart.
 
     Args:
         coupling: share of joint judgements in [0, 1].
@@ -77,20 +81,19 @@ class Describe(World):
         self.coupling, self.size, self.num_objects, self.horizon = coupling, size, num_objects, tries
         self.num_colours, self.num_shapes = num_colours, num_shapes
         colours, shapes = list(COLOURS)[:num_colours], list(SHAPES)[:num_shapes]
-        self.vocabulary = Vocabulary(["which", "one", "?", *colours, *shapes])
+        rows = [str(1 + row) for row in range(size)]
+        said = [*shapes, *rows]  # these come first, so that ids of words are numbers of actions
+        self.vocabulary = Vocabulary([*said, "which", "one", "?", *colours])
         sentences = [self.vocabulary.encode(f"which {colour} one ?", 4) for colour in colours]
-        fits = [[word in (colour, *shapes) for word in ("", *self.vocabulary.words)] for colour in colours]
-        names = [0, *(self.vocabulary.id(shape) for _ in colours for shape in shapes)]
         self._sentences = self.array(np.stack(sentences))  # (colours, L)
-        self._fits = self.array(np.array(fits))  # (colours, V) whether a word fits the sentence, whatever is there
-        self._names = self.array(np.array(names))  # (1 + kinds,) the word for an object's shape
+        self._shape, self._row = self.vocabulary.id(shapes[0]), self.vocabulary.id(rows[0])  # the first of each
         self._tiles = self.array(as_words(_draw_tiles(colours, shapes)))  # (2 * (1 + kinds), 8, 3)
         self._cells = self.array(np.arange(size * size)[None])  # (1, cells)
         self.observation_space = spaces.Dict(
             {TEXT: text_space(self.vocabulary, 4), IMAGE: pixel_space((size * TILE, size * TILE, 3))}
         )
         self.action_space = spaces.Dict(
-            {TEXT: spaces.MultiDiscrete([len(self.vocabulary)]), IMAGE: spaces.Discrete(size * size)}
+            {TEXT: spaces.MultiDiscrete([1 + len(said)] * _WORDS), IMAGE: spaces.Discrete(size * size)}
         )
 
     def initial(self, keys: Keys) -> DescribeState:
@@ -107,17 +110,19 @@ class Describe(World):
     def observe(self, state: DescribeState) -> Observation:
         """The question, and the tile of every cell."""
         image = self.canvas((state.board.shape[0], self.size * TILE, self.size * TILE, 3))
-        look = self.xp.where(state.crossed, state.board + len(self._names), state.board)
+        look = self.xp.where(state.crossed, state.board + len(self._tiles) // 2, state.board)
         stamp(self.xp, image, self._cells // self.size, self._cells % self.size, self._tiles[look])
-        return {TEXT: self._sentences[self._asked(state)], IMAGE: image}
+        return {TEXT: self._sentences[self._meant(state) // self.num_shapes], IMAGE: image}
 
     def feedback(self, state: DescribeState, observation: Observation, action: Action, keys: Keys) -> Feedback:
-        """Whether word and pointing are right, each judged jointly or by what its own modality shows."""
+        """Whether utterance and pointing are right, each judged jointly or by what its own modality shows."""
         del observation
-        word, cell = action[TEXT][:, 0], action[IMAGE]
-        fits = self._fits[self._asked(state), word]
+        said, cell = action[TEXT], action[IMAGE]
+        shape, row = said[:, 0] - self._shape, said[:, 1] - self._row
+        fits = (shape >= 0) & (shape < self.num_shapes) & (row >= 0)
+        names = self.xp.all(said == self._name(state), axis=1)
         holds = (self._at(state.board, cell) > 0) & ~self._at(state.crossed, cell)
-        text = fits & ((word == self._name(state)) | ~keys.bernoulli(_WORD, self.coupling))
+        text = fits & (names | ~keys.bernoulli(_SAYING, self.coupling))
         image = holds & ((cell == state.goal) | ~keys.bernoulli(_POINTING, self.coupling))
         return {TEXT: text, IMAGE: image, "success": text & image}
 
@@ -134,8 +139,8 @@ class Describe(World):
         return state.done
 
     def oracle(self, state: DescribeState) -> Action:
-        """The shape of the object meant, and its cell."""
-        return {TEXT: self._name(state)[:, None], IMAGE: self.xp.asarray(state.goal, copy=True)}
+        """Shape and row of the object meant, and its cell."""
+        return {TEXT: self._name(state), IMAGE: self.xp.asarray(state.goal, copy=True)}
 
     def describe(self, state: DescribeState, index: int) -> str:
         """The question above a map: a colour's and a shape's first letters an object, . a free cell, x crossed out."""
@@ -146,13 +151,14 @@ class Describe(World):
             rows[cell // self.size][cell % self.size] = look + " x"[int(state.crossed[index, cell])]
         return "\n".join([super().describe(state, index), *(" ".join(row).rstrip() for row in rows)])
 
-    def _asked(self, state: DescribeState) -> Array:
-        """(N,) colour of the object meant."""
-        return (self._at(state.board, state.goal) - 1) // self.num_shapes
+    def _meant(self, state: DescribeState) -> Array:
+        """(N,) colour * num_shapes + shape of the object meant."""
+        return self._at(state.board, state.goal) - 1
 
     def _name(self, state: DescribeState) -> Array:
-        """(N,) word for the shape of the object meant."""
-        return self._names[self._at(state.board, state.goal)]
+        """(N, 2) the words for the object meant: its shape, and the row in which it stands."""
+        shape, row = self._meant(state) % self.num_shapes, state.goal // self.size
+        return self.xp.stack([shape + self._shape, row + self._row], axis=1)
 
     def _at(self, table: Array, column: Array) -> Array:
         """Entry `column` (N,) of each row of `table` (N, cells)."""
