@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 
 class Choices:
-    """Choices among nvec = (k_1, .., k_n); rows have K = sum k_i entries, those of part i behind those of part i - 1.
+    """Choices among nvec = (k_1, .., k_n); rows have k = sum k_i entries, those of part i behind those of part i - 1.
 
     One part is an ordinary categorical law. Parts are independent given h, which the best actions of a world are too.
 
@@ -21,7 +21,7 @@ class Choices:
         self.offsets = torch.tensor([0, *self.nvec[:-1]]).cumsum(0)
 
     def log_probs(self, logits: Tensor) -> Tensor:
-        """(B, K) logits -> (B, K) log-probabilities, those of each part adding up to 1."""
+        """(B, k) logits -> (B, k) log-probabilities, those of each part adding up to 1."""
         return torch.cat([part.log_softmax(dim=-1) for part in logits.split(self.nvec, dim=-1)], dim=-1)
 
     def sample(self, log_probs: Tensor, generator: Generator) -> Tensor:
@@ -35,7 +35,7 @@ class Choices:
         return torch.stack([torch.randint(k, (batch,), generator=generator, device=device) for k in self.nvec], dim=1)
 
     def at(self, rows: Tensor, actions: Tensor) -> Tensor:
-        """The sum over parts of the entries chosen: rows (B, ..., K) and actions (B, n) -> (B, ...)."""
+        """The sum over parts of the entries chosen: rows (B, ..., k) and actions (B, n) -> (B, ...)."""
         index = actions + self.offsets.to(actions.device)
         index = index.view(len(rows), *[1] * (rows.ndim - 2), -1).expand(*rows.shape[:-1], -1)
         return rows.gather(-1, index).sum(dim=-1)

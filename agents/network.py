@@ -39,9 +39,9 @@ class Decision(NamedTuple):
     """What the network makes of B observations.
 
     Fields:
-        logits: (B, K), of the choices of all parts of an action, see `agents.choices`.
+        logits: (B, k), of the k choices of all parts of an action, see `agents.choices`.
         value: (B,).
-        feedback: (B, 2, K), log odds that an action is rewarded and that it ends the episode, added up over its parts.
+        feedback: (B, 2, k), log odds that an action is rewarded and that it ends the episode, added up over its parts.
         carry: (B, S, hidden) for S streams; hidden = 0 without memory.
     """
 

@@ -1,5 +1,6 @@
 """After training: J and success of the agent beside its anchors, and a few episodes to watch."""
 
+import contextlib
 import os
 import platform
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete
 
 from agents.learner import Learner
 from agents.objective import objective
@@ -18,7 +20,7 @@ from encoders.precision import has_bfloat16
 from experiments.config import RunConfig
 from experiments.train import choose_device, make_envs
 from unienv import __version__
-from unienv.actions import Actions, row
+from unienv.actions import Actions, name_parts, row
 from unienv.backend import to_numpy
 from unienv.registry import parameters_of
 from unienv.render import picture
@@ -40,11 +42,8 @@ def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
     anchors = {"random": measure(envs, RandomPolicy(Actions(envs.single_action_space), generator))}
     if hasattr(envs, "oracle"):
         anchors["oracle"] = measure(envs, OraclePolicy(envs))
-    held_out = None
-    if config.env.get("split", _default_split(envs)) == "train":
-        others = make_envs({**config.env, "split": "test"}, envs.num_envs, torch.device("cpu"))
-        held_out = asdict(objective(others, learner.policy(envs.num_envs, config.seed), **_terms(config)))
-        others.close()
+    others = _held_out(config, envs)
+    held_out = others and asdict(objective(others, learner.policy(envs.num_envs, config.seed), **_terms(config)))
     stated = getattr(getattr(envs, "world", None), "nonseparability", None)
     envs.close()
     return {
@@ -64,11 +63,15 @@ def _terms(config: RunConfig) -> dict[str, Any]:
     return {"gamma": config.ppo.gamma, "episodes": config.episodes, "seed": _UNSEEN + config.seed}
 
 
-def _default_split(envs: Any) -> str | None:
-    """The split that a world has when none is named; None for what has no splits."""
+def _held_out(config: RunConfig, envs: Any) -> Any:
+    """The test split of a world that is trained on "train"; None where there is none, as of a tiny data set."""
     world = getattr(envs, "world", None)
     split = parameters_of(type(world)).get("split") if world is not None else None
-    return None if split is None else split.default
+    if split is None or config.env.get("split", split.default) != "train":
+        return None
+    with contextlib.suppress(ValueError):
+        return make_envs({**config.env, "split": "test"}, envs.num_envs, torch.device("cpu"))
+    return None
 
 
 def watch(config: RunConfig, learner: Learner, path: Path) -> None:
@@ -83,9 +86,9 @@ def watch(config: RunConfig, learner: Learner, path: Path) -> None:
             break
         rows += _episode(envs, learner.policy(1, seed=episode), episode, _UNSEEN + config.seed + episode)
     columns = {key: np.stack([np.asarray(row[key]) for row in rows]) for key in rows[0]}
-    names = getattr(getattr(envs, "world", None), "action_names", ())
-    if names:
-        columns["action_names"] = np.array(names)
+    space = envs.single_action_space
+    if isinstance(space, Discrete):
+        columns["action_names"] = np.array([_say(envs, a) for a in range(int(space.start), int(space.start + space.n))])
     aside = path.with_name(path.name + ".part")
     with aside.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **columns)
@@ -118,8 +121,10 @@ def _episode(envs: Any, policy: Any, episode: int, seed: int) -> list[dict[str, 
 
 
 def _say(envs: Any, action: Any) -> str:
+    """An action in words: a world's own, else numbers by part."""
     world = getattr(envs, "world", None)
-    return world.name_action(action) if world is not None else f"action {action}"
+    told = world.name_action(action) if world is not None else name_parts(action)
+    return f"action {told}" if told.lstrip("-").isdecimal() else told or "nothing"
 
 
 def _row(observation: dict[str, Any], vocabulary: Any, episode: int) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Actions:
             part = columns[:, begin : begin + len(starts)]
             begin += len(starts)
             part = part + _like(starts, part) if starts.any() else part
-            parts[key] = part[:, 0] if isinstance(self._leaves[key], spaces.Discrete) else part
+            parts[key] = _as(self._leaves[key], part)
         return parts if isinstance(self.space, spaces.Dict) else parts[""]
 
     def unnumber(self, numbers: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ class Actions:
         if not isinstance(self.space, spaces.Dict):
             return _read(self.space, action, num_worlds, array, "")
         if not isinstance(action, Mapping) or set(action) != set(self._leaves):
-            told = sorted(action) if isinstance(action, Mapping) else type(action).__name__
+            told = sorted(map(str, action)) if isinstance(action, Mapping) else type(action).__name__
             raise ValueError(f"expected actions with the parts {', '.join(self._leaves)}, got {told}")
         return {
             key: _read(leaf, action[key], num_worlds, array, f" as part {key!r}") for key, leaf in self._leaves.items()
@@ -103,6 +103,14 @@ def row(action: Any, index: int) -> Any:
     return {key: part[index] for key, part in action.items()} if isinstance(action, Mapping) else action[index]
 
 
+def name_parts(action: Any, say: Callable[[str, Any], str] | None = None) -> str:
+    """One action for a person to read: "text: 3 1, image: 5"; `say(key, part)` puts a part into words."""
+    say = say or (lambda _, part: " ".join(map(str, np.ravel(part).tolist())))
+    if isinstance(action, Mapping):
+        return ", ".join(f"{key}: {say(key, part)}" for key, part in action.items())
+    return say("", action)
+
+
 def _sizes(leaf: spaces.Space) -> list[int]:
     return [int(leaf.n)] if isinstance(leaf, spaces.Discrete) else leaf.nvec.tolist()  # type: ignore[attr-defined]
 
@@ -115,6 +123,14 @@ def _starts(leaf: spaces.Space, space: spaces.Space) -> np.ndarray:
         return leaf.start.astype(np.int64)
     told = " ".join(str(space).split())
     raise ValueError(f"actions must be Discrete, MultiDiscrete of one axis or a Dict of these, got {told}")
+
+
+def _as(leaf: spaces.Space, part: Array) -> Array:
+    """Columns (N, k) in the shape and type that a leaf contains."""
+    if isinstance(leaf, spaces.Discrete):
+        return part[:, 0]
+    xp = array_namespace(part)
+    return xp.astype(part, getattr(xp, str(leaf.dtype)), copy=False)
 
 
 def _like(starts: np.ndarray, part: Array) -> Array:

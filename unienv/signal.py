@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from unienv.rng import Array, Keys
-from unienv.spelling import nearest
+from unienv.spelling import check_choice
 
 if TYPE_CHECKING:
     from unienv.world import Action, Feedback, Observation, State, World
@@ -66,9 +66,9 @@ class Label:
 
 
 class Preference:
-    """l compares the action with a uniformly drawn alternative under the same randomness: 1 better, 1/2 equal, 0 worse.
+    """l compares the action with a uniformly drawn alternative under the same randomness: 1 better, 0 equal, -1 worse.
 
-    The alternative is disclosed as "alternative".
+    The alternative is disclosed as "alternative". A tie is worth nothing, or else it would pay to put off the end.
     """
 
     def __init__(self, world: World) -> None:
@@ -77,13 +77,13 @@ class Preference:
     def __call__(
         self, state: State, observation: Observation, action: Action, feedback: Feedback, keys: Keys
     ) -> Verdict:
-        """l = (1 + sign(r(a) - r(a'))) / 2 with a' uniform."""
+        """l = sign(r(a) - r(a')) with a' uniform."""
         world = self.world
         alternative = world.actions.draw(keys, _ALTERNATIVE)
         counterfactual = world.feedback(state, observation, alternative, keys)
         mine = world.reward(state, observation, action, feedback)
         other = world.reward(state, observation, alternative, counterfactual)
-        return Verdict((1.0 + world.xp.sign(mine - other)) / 2.0, {"alternative": alternative})
+        return Verdict(world.xp.sign(mine - other), {"alternative": alternative})
 
 
 SIGNALS: dict[str, Any] = {"reward": Reward, "label": Label, "preference": Preference}
@@ -91,7 +91,5 @@ SIGNALS: dict[str, Any] = {"reward": Reward, "label": Label, "preference": Prefe
 
 def make_signal(name: str, world: World) -> Signal:
     """The rule called `name`, bound to a world; ValueError with the nearest name otherwise."""
-    if name not in SIGNALS:
-        near = nearest(name, SIGNALS)
-        raise ValueError(f"signal must be one of {', '.join(SIGNALS)}, got {name!r}; did you mean {near!r}?")
+    check_choice("signal", name, SIGNALS)
     return SIGNALS[name](world)

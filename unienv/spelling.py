@@ -4,6 +4,14 @@ import difflib
 from collections.abc import Iterable
 
 
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """ValueError with the nearest choice unless `value` is one of some names."""
+    known = list(choices)
+    if value not in known:
+        near = nearest(str(value), known)
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}; did you mean {near!r}?")
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """The most similar of some names, for "did you mean"."""
     return difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)[0]

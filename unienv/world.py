@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from unienv.actions import Actions
+from unienv.actions import Actions, name_parts
 from unienv.backend import array_namespace_of, check_backend
 from unienv.buffers import Buffers
 from unienv.modality import TEXT, Vocabulary
@@ -122,16 +122,13 @@ class World(abc.ABC):
 
     def name_action(self, action: Any) -> str:
         """One action for a person to read: words, or numbers counted from 0."""
-        if isinstance(action, Mapping):
-            return ", ".join(f"{key}: {self._name_part(key, part)}" for key, part in action.items())
-        return self._name_part("", action)
+        return name_parts(action, self._name_part)
 
     def _name_part(self, key: str, part: Any) -> str:
         if key == TEXT:
             return f'"{self.vocabulary.decode(part)}"'
-        if np.ndim(part):
-            return " ".join(map(str, np.asarray(part).tolist()))
-        return self.action_names[int(part)] if not key and self.action_names else str(int(part))
+        named = not key and self.action_names and not np.ndim(part)
+        return self.action_names[int(part)] if named else name_parts(part)
 
     def describe(self, state: State, index: int) -> str:
         """One world of the batch for a person to read, the "ansi" rendering: its text, unless a world says more."""

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.config import ConfigError, parse
-from unienv.registry import make_world, needs, parameters_of, world_class, world_id, world_ids
+from unienv.modality import MODALITIES
+from unienv.registry import make_world, needs, parameters_of, world_class, world_ids
 from unienv.separability.draws import NotEnumerable
 from unienv.separability.exact import exact
-from unienv.spelling import nearest
 from unienv.world import World
 
 _ALL = "all"
@@ -64,7 +64,8 @@ def tell(id: str, measure: bool = True) -> dict[str, Any]:
     if missing:
         return told | {"observation": {}, "action": None, "exact": None, "dial": None}
     world = make_world(id)
-    told |= {"observation": {m: list(box.shape or ()) for m, box in world.observation_space.spaces.items()}}
+    shapes = {m: list(box.shape or ()) for m, box in world.observation_space.spaces.items()}
+    told |= {"observation": {m: shapes[m] for m in MODALITIES if m in shapes}}
     told |= {"vocabulary": len(world.vocabulary), "action": say_actions(world), "horizon": world.horizon}
     if not measure:
         return told | {"exact": None, "dial": None}
@@ -101,7 +102,8 @@ def say_actions(world: World) -> str:
     if isinstance(space, spaces.Discrete):
         return f"one of {space.n}" + (f": {', '.join(world.action_names)}" if world.action_names else "")
     leaves = space.spaces if isinstance(space, spaces.Dict) else {"": space}
-    return "; ".join(f"{key + ': ' if key else ''}{_say_leaf(leaf)}" for key, leaf in leaves.items())
+    parts = sorted(leaves.items(), key=lambda part: [*MODALITIES, part[0]].index(part[0]))
+    return "; ".join(f"{key + ': ' if key else ''}{_say_leaf(leaf)}" for key, leaf in parts)
 
 
 def _say_leaf(leaf: spaces.Space) -> str:
@@ -116,11 +118,14 @@ def _chosen(config: WorldsConfig) -> list[str]:
     name = str(config.env["id"])
     if name == _ALL:
         return world_ids()
-    kind = world_id(name.rpartition(":")[2]) or name.rpartition(":")[2]
-    world_class(name)  # imports the module of module:Id, and refuses what is no world
-    if kind not in world_ids():
-        raise ConfigError(f"there is no world {name!r}; did you mean {nearest(name, world_ids())!r}?")
-    return [kind]
+    try:
+        kind, _ = world_class(name)  # which imports the module of module:Id
+    except AttributeError as error:
+        raise ConfigError(f"there is no world {name!r}: {error}") from None
+    ids = [id for id in world_ids() if world_class(id)[0] is kind]
+    if not ids:
+        raise ConfigError(f"{name} is not registered; call unienv.register for it")
+    return ids
 
 
 def _about(kind: type[World]) -> str:

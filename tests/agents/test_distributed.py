@@ -17,6 +17,7 @@ from agents.distributed import launch
 from experiments.config import build
 from experiments.recorder import read_metrics
 from experiments.train import as_argument, train, train_replica
+from tests.wait import wait_for
 
 ROOT = Path(__file__).parents[2]
 UPDATE = 64  # env steps
@@ -73,13 +74,6 @@ def listening(pids):
             continue
     rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
     return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in held}
-
-
-def wait_for(condition, seconds=90.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}

@@ -30,6 +30,7 @@ def command(folder, *arguments):
     words = [sys.executable, str(ROOT / "experiments" / "run.py"), "study=play", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell's background jobs ignore
     with subprocess.Popen(words, cwd=folder, **pipes) as process:
         try:
             line = process.stderr.readline()

@@ -6,12 +6,17 @@ from itertools import product
 import numpy as np
 import pytest
 
+from agents.objective import objective
+from agents.policies import OraclePolicy, RandomPolicy
 from experiments import run
 from experiments.config import build, load
 from experiments.train import make_learner
+from unienv.actions import Actions
+from unienv.adapt import make_vector
 from unienv.registry import WORLDS, needs, world_class
 from unienv.signal import SIGNALS
 
+NAMES = [name for name in WORLDS if not needs(world_class(f"UniEnv/{name}")[0])]
 TINY = {
     "agent": {"dim": 16, "heads": 2, "hidden": 16, "queries": 2},
     "ppo": {"worlds": 8, "horizon": 4, "minibatches": 2, "epochs": 1, "play": 0.0},
@@ -19,7 +24,8 @@ TINY = {
     "episodes": 640,
     "device": "cpu",
 }
-J_OF_ORACLE = {"reward": 1.0, "label": 1.0, "preference": 0.75}  # half the alternatives are as right as the oracle
+J_OF_ORACLE = {"reward": 1.0, "label": 1.0, "preference": 0.5}  # half the alternatives are as right as the oracle
+J_OF_CHANCE = {"reward": 0.5, "label": 0.5, "preference": 0.0}
 
 
 def arguments(values, prefix=""):
@@ -39,7 +45,7 @@ def check(summary, signal):
     """J is the sum of the signal, of one step here, while success stays the world's own."""
     oracle, chance = summary["anchors"]["oracle"], summary["anchors"]["random"]
     assert oracle["success"] == 1.0 and oracle["J_low"] <= J_OF_ORACLE[signal] <= oracle["J_high"]
-    assert abs(chance["success"] - 0.5) < 0.1 and abs(chance["J"] - 0.5) < 0.1
+    assert abs(chance["success"] - 0.5) < 0.1 and abs(chance["J"] - J_OF_CHANCE[signal]) < 0.1
     assert summary["J"] == pytest.approx(summary["success"]) or signal == "preference"
 
 
@@ -66,8 +72,18 @@ def test_a_data_set_under_labels(tmp_path, split):
     assert set(np.load(folder / "episodes.npz")["text"]) == {"is it dark ?", "is it light ?"}
 
 
+@pytest.mark.parametrize("signal", ["reward", "preference"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_oracle_earns_more_than_chance(name, signal):
+    """In worlds of many steps too, where chance goes on for longer."""
+    envs = make_vector(f"UniEnv/{name}", 64, signal=signal)
+    oracle = objective(envs, OraclePolicy(envs), 0.95, 256, seed=0)
+    chance = objective(envs, RandomPolicy(Actions(envs.single_action_space), np.random.default_rng(0)), 0.95, 256, 0)
+    assert oracle.J_low > chance.J_high
+
+
 @pytest.mark.parametrize("signal", SIGNALS)
-@pytest.mark.parametrize("name", [name for name in WORLDS if not needs(world_class(f"UniEnv/{name}")[0])])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_world_trains_under_every_protocol(name, signal):
     learner = make_learner(build({**TINY, "env": {"id": f"UniEnv/{name}", "signal": signal}}))
     metrics = learner.update()

@@ -17,6 +17,7 @@ from experiments.progress import MetricsReader, Progress
 from experiments.recorder import METRICS, Recorder, read_metrics
 from experiments.run import main
 from experiments.train import STOP, train
+from tests.wait import wait_for
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -58,13 +59,6 @@ def assert_equal_checkpoints(first, second):
         ours, theirs = load_file(path), load_file(second / path.name)
         assert ours.keys() == theirs.keys()
         assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
-
-
-def wait_for(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("memory", ["none", "gru"])

@@ -4,7 +4,7 @@ import torch
 from gymnasium import spaces
 
 from tests.compare import differ
-from unienv.actions import Actions, batch_of_one
+from unienv.actions import Actions, batch_of_one, row
 from unienv.rng import Keys, slots
 from unienv.worlds.match import Match
 
@@ -13,6 +13,7 @@ SPACES = [
     spaces.Discrete(3, start=-1),
     spaces.MultiDiscrete([2, 3, 4]),
     spaces.MultiDiscrete([2, 3], start=[5, 0]),
+    spaces.MultiDiscrete([2, 3], dtype=np.int8),
     spaces.Dict({"text": spaces.MultiDiscrete([4, 4]), "image": spaces.Discrete(3, start=1)}),
 ]
 
@@ -32,6 +33,7 @@ def test_join_undoes_split(space):
     assert columns.shape == (20, len(actions.nvec))
     assert (columns >= 0).all() and (columns < actions.nvec).all()
     assert not differ(actions.join(columns), batch)
+    assert all(row(actions.join(columns), i) in space for i in range(20))
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)

@@ -47,7 +47,8 @@ def test_preference_in_match_says_who_was_right(coupling):
     value, told = world.signal(state, observation, action, feedback, keys)
     same = told["alternative"] == action
     assert same.any() and not same.all()
-    assert np.array_equal(value, np.where(same, 0.5, feedback["success"]))  # of two answers exactly one is right
+    right = 2.0 * feedback["success"] - 1.0  # of two answers exactly one is
+    assert np.array_equal(value, np.where(same, 0.0, right))
 
 
 def test_preference_is_antisymmetric():
@@ -57,8 +58,8 @@ def test_preference_is_antisymmetric():
     other = told["alternative"]
     counterfactual = world.feedback(state, observation, other, keys)
     mine, theirs = (world.reward(state, observation, *pair) for pair in ((action, feedback), (other, counterfactual)))
-    assert set(value) == {0.0, 0.5, 1.0}
-    assert np.array_equal(value > 0.5, mine > theirs) and np.array_equal(value < 0.5, mine < theirs)
+    assert set(value) == {-1.0, 0.0, 1.0}
+    assert np.array_equal(value > 0, mine > theirs) and np.array_equal(value < 0, mine < theirs)
 
 
 def test_alternatives_are_uniform_and_apart_from_the_worlds_own_draws():

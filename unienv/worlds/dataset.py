@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from unienv.modality import IMAGE, TEXT, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
-from unienv.spelling import nearest
+from unienv.spelling import check_choice
 from unienv.sprites import copy_rows
 from unienv.words import MAX_IDS, split_words
 from unienv.world import Feedback, Observation, World
@@ -179,9 +179,7 @@ def _tokens(text: np.ndarray) -> tuple[Vocabulary, np.ndarray]:
 
 def _rows(split: str, sentences: list[str], image: np.ndarray, name: str) -> np.ndarray:
     """Indices of the rows of a split."""
-    if split not in SPLITS:
-        near = nearest(split, SPLITS)
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}; did you mean {near!r}?")
+    check_choice("split", split, SPLITS)
     if split == "all":
         return np.arange(len(sentences))
     held_out = np.array([_hash(*row) % _PARTS == 0 for row in zip(sentences, image, strict=True)])

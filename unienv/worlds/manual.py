@@ -9,10 +9,11 @@ from gymnasium import spaces
 from unienv.grid import FAR, MOVE_NAMES, UP, distances, next_cells
 from unienv.modality import IMAGE, TEXT, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
+from unienv.spelling import check_choice
 from unienv.sprites import COLOURS, SHAPES, TILE, agent_tile, as_words, floor_tile, paint, stamp
 from unienv.world import Feedback, Observation, World
 
-SPLITS = ("all", "train", "test")
+SPLITS = ("train", "test", "all")
 TEMPLATES = (
     "the {colour} key opens the {symbol} door .",
     "the {symbol} door needs the {colour} key .",
@@ -276,8 +277,7 @@ def _check_room(size: int, num_keys: int, horizon: int) -> None:
 def _check_rules(num_keys: int, paraphrases: int, split: str, coupling: float) -> None:
     if not 1 <= paraphrases <= len(TEMPLATES):
         raise ValueError(f"manual needs from 1 to {len(TEMPLATES)} paraphrases, got {paraphrases}")
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    check_choice("split", split, SPLITS)
     if split != "all" and num_keys < 3:
         raise ValueError(f"split={split!r} needs at least 3 keys, since two have 2 manuals in all; got {num_keys}")
     if not 0.0 <= coupling <= 1.0:

@@ -7,6 +7,7 @@ from gymnasium import spaces
 
 from unienv.modality import IMAGE, TEXT, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
+from unienv.spelling import check_choice
 from unienv.sprites import COLOURS, FLOOR, SHAPES, copy_rows, paint
 from unienv.world import Feedback, Observation, World
 
@@ -162,8 +163,7 @@ class Match(World):
 
 
 def _check_mixture(kind: str, coupling: float | None) -> tuple[str, float]:
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    check_choice("kind", kind, KINDS)
     pure = 1.0 if kind == "joint" else 0.0
     share = pure if coupling is None else float(coupling)
     if not 0.0 <= share <= 1.0:

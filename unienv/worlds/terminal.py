@@ -154,8 +154,9 @@ class Terminal(World):
         return xp.stack([verb, edit * self._name, edit * (needed + self._value)], axis=1)
 
     def name_action(self, action: Any) -> str:
-        """The words of a command."""
-        return self.vocabulary.decode(action)
+        """The words of a command, _ for a place without one before others."""
+        words = [self.vocabulary.decode([word]) or "_" for word in np.trim_zeros(np.asarray(action), "b")]
+        return " ".join(words)
 
     def describe(self, state: TerminalState, index: int) -> str:
         """The screen on one line, and below it as it stands."""
