@@ -45,7 +45,8 @@ class Actions:
         columns = []
         for key, starts in self._starts.items():
             part = action[key] if isinstance(self.space, spaces.Dict) else action
-            part = part[:, None] if part.ndim == 1 else part
+            xp = array_namespace(part)
+            part = xp.astype(part[:, None] if part.ndim == 1 else part, xp.int64, copy=False)
             columns.append(part - _like(starts, part) if starts.any() else part)
         return columns[0] if len(columns) == 1 else array_namespace(*columns).concat(columns, axis=1)
 
