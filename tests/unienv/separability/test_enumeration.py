@@ -111,8 +111,8 @@ def test_preference_is_counted_with_its_alternative():
     """r(1) > r(0) with chance 0.3 (one coin); the alternative equals the action half the time."""
     kernel = enumerate_world(toys.Shared(signal="preference"))
     mine = kernel.action == 1
-    law = {v: kernel.probability[mine & (kernel.signal == v)].sum() / 8 for v in (0.0, 0.5, 1.0)}
-    assert law == pytest.approx({0.0: 0.0, 0.5: 0.85, 1.0: 0.15})
+    law = {v: kernel.probability[mine & (kernel.signal == v)].sum() / 8 for v in (-1.0, 0.0, 1.0)}
+    assert law == pytest.approx({-1.0: 0.0, 0.0: 0.85, 1.0: 0.15})
 
 
 def test_equal_observations_have_equal_codes():
