@@ -17,6 +17,7 @@ from encoders.encoder import Encoder, Prepared, select
 from encoders.precision import autocast, has_bfloat16
 from encoders.psi import Psi, partition
 from unienv.modality import TEXT
+from unienv.separability.folds import check_actions
 from unienv.separability.neural import Heads
 from unienv.separability.result import Estimate, conclude, entropy_of, warn_of_little
 from unienv.separability.transitions import Transitions
@@ -118,6 +119,7 @@ def estimate_by_psi(
     """
     rows, generator = Rows(transitions), np.random.default_rng(seed)
     episode = np.unique(transitions.episode, return_inverse=True)[1]
+    check_actions(transitions)
     if episode.max() + 1 < folds * _INNER:
         raise ValueError(f"{folds} folds need at least {folds * _INNER} episodes, got {episode.max() + 1}")
     part = generator.permutation(np.arange(episode.max() + 1) % (folds * _INNER))[episode]

@@ -77,6 +77,8 @@ def print_tables(study: dict[str, Any], console: Console) -> None:
         console.print(_ladder_table(study["ladder"]))
     if "enumeration" in study:
         console.print(f"[yellow]mind:[/yellow] not enumerated: {study['enumeration']}", soft_wrap=True)
+    if "unsampled" in study:
+        console.print(f"[yellow]mind:[/yellow] not estimated from samples: {study['unsampled']}", soft_wrap=True)
     for warning in (study["estimate"] or {}).get("warnings", ()):
         console.print(f"[yellow]mind:[/yellow] {warning}", soft_wrap=True)
 

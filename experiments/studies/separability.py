@@ -22,6 +22,7 @@ from unienv.registry import make_world, parameters_of, world_id, world_ids
 from unienv.separability.draws import NotEnumerable
 from unienv.separability.enumeration import Kernel, enumerate_world
 from unienv.separability.exact import Exact, exact
+from unienv.separability.folds import TooManyActions
 from unienv.separability.ladder import ladder
 from unienv.spelling import nearest
 from unienv.world import World
@@ -116,7 +117,12 @@ def measure(config: SeparabilityConfig, say: Any = print) -> dict[str, Any]:
                 raise
             study["enumeration"] = str(error)
     if study["exact"] is None or (study["exact"]["small"] and config.method == "auto"):
-        study |= _sample(config, parameters, say)
+        try:
+            study |= _sample(config, parameters, say)
+        except TooManyActions as error:
+            if study["exact"] is None:
+                raise
+            study["unsampled"] = str(error)
     return study
 
 

@@ -8,7 +8,7 @@ The test is a parametric bootstrap: feedback is drawn from the separable law tha
 import numpy as np
 
 from unienv.separability.crossfit import by_net
-from unienv.separability.folds import PARTS, number_cells
+from unienv.separability.folds import PARTS, check_actions, number_cells
 from unienv.separability.neural import Sizes
 from unienv.separability.plugin import SAMPLED, by_table
 from unienv.separability.result import Estimate
@@ -45,7 +45,7 @@ def estimate(
         seed: equal seeds give equal numbers.
 
     Raises:
-        ValueError: one line, for bad arguments or too few episodes for the folds.
+        ValueError: one line, for bad arguments, too few episodes for the folds, or more than 256 different actions.
     """
     if method not in ("auto", "table", "net"):
         raise ValueError(f"method must be 'auto', 'table' or 'net', got {method!r}")
@@ -58,6 +58,7 @@ def estimate(
     codes, cell = number_cells(transitions)
     if method == "table" or (method == "auto" and len(transitions) >= SAMPLED * len(codes)):
         return by_table(transitions, codes, cell, replicates, np.random.default_rng(seed))
+    check_actions(transitions)
     episodes = len(np.unique(transitions.episode))
     if episodes < folds * PARTS:
         raise ValueError(f"nets with {folds} folds need at least {folds * PARTS} episodes, got {episodes}")

@@ -11,6 +11,21 @@ from unienv.separability.transitions import Transitions
 
 PARTS = 8  # of a fold: one part of another fold decides when a net stops
 _NETS = 64  # fits an estimate may number
+_ACTIONS = 256  # each has a law of its own
+
+
+class TooManyActions(ValueError):
+    """So many different actions that there is little to tell of each."""
+
+
+def check_actions(transitions: Transitions) -> None:
+    """TooManyActions, one line, where nets would have to fit a law for each of more than 256 actions."""
+    count = len(np.unique(transitions.action))
+    if count > _ACTIONS:
+        raise TooManyActions(
+            f"nets fit a law for each action, of which there may be {_ACTIONS}; {count:,} different ones were taken. "
+            "Measure a version with fewer, or a small one exactly"
+        )
 
 
 def number_cells(transitions: Transitions) -> tuple[np.ndarray, np.ndarray]:

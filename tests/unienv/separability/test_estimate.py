@@ -178,3 +178,9 @@ def test_information_of_many_cells_is_not_made_of_bias():
         replicates=19,
     )
     assert told.information < 0.03  # the plain plug-in says 0.09; the correction is exact only for well-filled cells
+
+
+def test_laws_of_too_many_actions_are_not_fitted():
+    played = drawn(lambda action, a, b: a ^ b, 2000, seed=0, actions=300)
+    with pytest.raises(ValueError, match=r"\A.*256; 299 different.*\Z"):
+        estimate(played, method="net")
