@@ -13,11 +13,12 @@ from torch import Tensor
 from agents import checkpoint
 from agents.distribution import all_reduce_sum, num_replicas, rank
 from agents.foresight import foresee
-from agents.network import AgentConfig, Network, count_parameters, make_network
+from agents.network import AgentConfig, Network, make_network
 from agents.policies import NetworkPolicy
 from agents.ppo import PPOConfig, improve
 from agents.rollout import Collector, Episodes
 from encoders.precision import autocast, has_bfloat16
+from encoders.size import count_parameters
 
 MakeEnvs = Callable[[int], VectorEnv]  # number of worlds -> environments in SAME_STEP mode
 _PLAY = 4  # horizons of a round of play: enough for some thousand steps with feedback worth telling

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from agents.choices import Choices
 from encoders.encoder import Encoder, Prepared
 from encoders.psi import Psi, partition
+from encoders.size import count_parameters
 from unienv.actions import Actions
 
 MEMORIES = ("none", "gru")
@@ -123,11 +124,6 @@ class Head(nn.Module):
             carry = self.cell(step, carry)
             outputs.append(carry)
         return torch.cat(outputs), carry
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Number of trainable scalars."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def make_network(observation_space: spaces.Space, action_space: spaces.Space, config: AgentConfig) -> Network:

@@ -32,7 +32,7 @@ class NetworkPolicy:
         actions: of the worlds' action space.
 
     Attributes:
-        probabilities: (N, K) float32, of the choices of all parts at the last decision, see `agents.choices`.
+        probabilities: (N, k) float32, of the k choices of all parts at the last decision, see `agents.choices`.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from encoders.positions import grid_positions
 from unienv.modality import MODALITIES
-from unienv.spelling import nearest
+from unienv.spelling import check_choice
 
 Partition = tuple[tuple[str, ...], ...]
 Grid = tuple[int, int] | None
@@ -31,6 +31,7 @@ def partition(form: str, modalities: Iterable[str]) -> Partition:
     Raises:
         ValueError: no such form, or a form of one modality that the environment lacks.
     """
+    check_choice("psi", form, FORMS)
     present = tuple(modality for modality in MODALITIES if modality in set(modalities))
     if form == "joint":
         return (present,)
@@ -38,10 +39,7 @@ def partition(form: str, modalities: Iterable[str]) -> Partition:
         return tuple((modality,) for modality in present)
     if form in present:
         return ((form,),)
-    if form in MODALITIES:
-        raise ValueError(f"psi={form} needs {form} in the observation; there are only {', '.join(present)}")
-    near = nearest(str(form), FORMS)
-    raise ValueError(f"psi must be one of {', '.join(FORMS)}, got {form!r}; did you mean {near!r}?")
+    raise ValueError(f"psi={form} needs {form} in the observation; there are only {', '.join(present)}")
 
 
 class Stream(nn.Module):

@@ -36,14 +36,16 @@ def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
     A policy trained on a world's split "train" is measured on its split "test" too, as "held_out".
     """
     envs = make_envs(config.env, min(_WORLDS, config.episodes), torch.device("cpu"))
-    measure = partial(objective, **_terms(config))
+    measure = partial(objective, gamma=config.ppo.gamma, episodes=config.episodes, seed=_UNSEEN + config.seed)
     agent = measure(envs, learner.policy(envs.num_envs, seed=config.seed))
     generator = np.random.default_rng(config.seed)
     anchors = {"random": measure(envs, RandomPolicy(Actions(envs.single_action_space), generator))}
     if hasattr(envs, "oracle"):
         anchors["oracle"] = measure(envs, OraclePolicy(envs))
-    others = _held_out(config, envs)
-    held_out = others and asdict(objective(others, learner.policy(envs.num_envs, config.seed), **_terms(config)))
+    held_out, others = None, _held_out(config, envs)
+    if others is not None:
+        held_out = asdict(measure(others, learner.policy(envs.num_envs, seed=config.seed)))
+        others.close()
     stated = getattr(getattr(envs, "world", None), "nonseparability", None)
     envs.close()
     return {
@@ -56,11 +58,6 @@ def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
         "versions": versions(),
         "hardware": hardware(config.device),
     }
-
-
-def _terms(config: RunConfig) -> dict[str, Any]:
-    """What every policy is measured on."""
-    return {"gamma": config.ppo.gamma, "episodes": config.episodes, "seed": _UNSEEN + config.seed}
 
 
 def _held_out(config: RunConfig, envs: Any) -> Any:

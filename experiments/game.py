@@ -16,6 +16,7 @@ from PIL import Image
 
 from experiments.page import fill
 from unienv.actions import Actions, batch_of_one
+from unienv.actions import row as row_of
 from unienv.env import WorldEnv
 from unienv.modality import IMAGE, TEXT, VIDEO, check_modalities
 from unienv.sprites import COLOURS
@@ -66,7 +67,7 @@ class Game:
         if self._over:
             raise ValueError("the episode is over; begin the next one")
         row = self._check(request.get("action"))
-        action = _first(self._actions.join(np.array([row], np.int64)))
+        action = row_of(self._actions.join(np.array([row], np.int64)), 0)
         self._observation, signal, terminated, truncated, info = self.env.step(action)
         self._return += float(signal)
         told = {"action": self._name(action) or "nothing", "feedback": self._told(info)}
@@ -129,7 +130,7 @@ class Game:
 
     def _label(self, choice: int, count: int) -> str:
         """What one choice is called: the word that is said `count` times where all parts are it."""
-        told = self._name(_first(self._actions.join(np.full((1, count), choice))))
+        told = self._name(row_of(self._actions.join(np.full((1, count), choice)), 0))
         words = told.split()
         if count == 1 or not words:
             return told
@@ -198,11 +199,6 @@ def _enumerated(env: gym.Env) -> tuple[str, ...]:
     """Names of actions, where an enumeration `actions` has them in the order of their numbers, as in MiniGrid."""
     named = getattr(env, "actions", None)
     return tuple(named.__members__) if isinstance(named, enum.EnumMeta) else ()
-
-
-def _first(batch: Any) -> Any:
-    """The one action of a batch of N = 1."""
-    return {key: part[0] for key, part in batch.items()} if isinstance(batch, dict) else batch[0]
 
 
 def _plain(value: Any) -> Any:

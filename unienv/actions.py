@@ -104,6 +104,13 @@ def row(action: Any, index: int) -> Any:
     return {key: part[index] for key, part in action.items()} if isinstance(action, Mapping) else action[index]
 
 
+def first(batch: Any) -> Any:
+    """What is of the first of N worlds, of an array or a dict of arrays; scalars as Python's own, as Gymnasium asks."""
+    if isinstance(batch, Mapping):
+        return {key: first(part) for key, part in batch.items()}
+    return batch[0].item() if batch.ndim == 1 else batch[0].copy()
+
+
 def name_parts(action: Any, say: Callable[[str, Any], str] | None = None) -> str:
     """One action for a person to read: "text: 3 1, image: 5"; `say(key, part)` puts a part into words."""
     say = say or (lambda _, part: " ".join(map(str, np.ravel(part).tolist())))

@@ -5,13 +5,12 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from unienv.actions import batch_of_one
+from unienv.actions import batch_of_one, first
 from unienv.backend import to_numpy
 from unienv.loop import Loop
 from unienv.modality import Vocabulary
 from unienv.registry import make_world
 from unienv.render import caption, picture
-from unienv.rng import Array
 from unienv.world import Outcome, World
 
 _RENDER_MODES = ["rgb_array", "ansi"]
@@ -72,7 +71,7 @@ class WorldEnv(gym.Env):
         outcome = self._loop.advance(batch_of_one(action))
         terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
         self._over = terminated or truncated
-        info = {key: _first(value) for key, value in step_info(outcome).items()}
+        info = {key: first(value) for key, value in step_info(outcome).items()}
         return self._observe(), float(outcome.signal[0]), terminated, truncated, info
 
     def render(self) -> Any:
@@ -85,7 +84,7 @@ class WorldEnv(gym.Env):
         """The best action in the present state, for anchors and demonstrations."""
         if self._loop.state is None:
             raise gym.error.ResetNeeded("call reset() before oracle()")
-        return _first(self.world.oracle(self._loop.state))
+        return first(self.world.oracle(self._loop.state))
 
     def _observe(self) -> dict[str, np.ndarray]:
         return {key: value[0] for key, value in self._loop.observe().items()}
@@ -118,10 +117,3 @@ def check_render_mode(mode: str | None) -> str | None:
     if mode not in (None, *_RENDER_MODES):
         raise ValueError(f"render_mode must be None, {' or '.join(map(repr, _RENDER_MODES))}, got {mode!r}")
     return mode
-
-
-def _first(value: Array | dict) -> Any:
-    """Row 0 of an array or of a dict of arrays; scalars as Python's own, which Gymnasium's checks ask for."""
-    if isinstance(value, dict):
-        return {key: _first(part) for key, part in value.items()}
-    return value[0].item() if value.ndim == 1 else value[0].copy()

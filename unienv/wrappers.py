@@ -15,7 +15,7 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers.utils import create_zero_array
 
-from unienv.actions import Actions
+from unienv.actions import Actions, first
 from unienv.modality import IMAGE, TEXT, VIDEO, pixel_space
 
 
@@ -194,14 +194,7 @@ class FlatActions(gym.ActionWrapper, RecordConstructorArgs):
             return action
         if not self.action_space.contains(action):
             raise ValueError(f"expected an action in {self.action_space}, got {' '.join(repr(action).split())}")
-        return _first(self._actions.join(np.asarray(action, np.int64)[None]))
-
-
-def _first(actions: Any) -> Any:
-    """The action of the first of N worlds, its single choices as Python's own."""
-    if isinstance(actions, dict):
-        return {key: _first(part) for key, part in actions.items()}
-    return actions[0].item() if actions.ndim == 1 else actions[0]
+        return first(self._actions.join(np.asarray(action, np.int64)[None]))
 
 
 def _modalities(env: gym.Env, needed: str) -> dict[str, spaces.Space]:

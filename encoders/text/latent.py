@@ -87,8 +87,8 @@ class LatentLanguage(nn.Module):
             "drift": KL(q || q_ref). "flow": L_FM. "loss": their weighted sum.
         """
         weights, own = self.config, self.vae.config
-        said = self.vae.loss(x, generator)
-        q, modelled = self.posterior(x), self.vae.modelled(x)
+        said, q = self.vae.read(x, generator)
+        modelled = self.vae.modelled(x)
         with torch.no_grad():
             reference = self.reference.posterior(x)
         everywhere = torch.ones_like(modelled)

@@ -94,12 +94,16 @@ class TextVAE(nn.Module):
         return cut(draw(self.decode(z), temperature, generator), self.end)
 
     def loss(self, x: Tensor, generator: Generator | None = None) -> dict[str, Tensor]:
-        """The loss of stage 1 and its terms, in nats a token. x (B, L).
+        """The loss of stage 1 and its terms, see `read`. x (B, L)."""
+        return self.read(x, generator)[0]
+
+    def read(self, x: Tensor, generator: Generator | None = None) -> tuple[dict[str, Tensor], Gaussian]:
+        """The loss of stage 1 and its terms, in nats a token, and q(z | x), read once for both. x (B, L).
 
         Returns:
             "distortion": -E_q log p(x | z). "rate": KL(q || N(0, I)). "recovery": -log p of hidden tokens, per hidden
             token, through latents of a copy of the text with some tokens hidden. "loss": distortion + kl * rate +
-            mask_weight * recovery.
+            mask_weight * recovery. And the posterior, (B, L / patch, d).
         """
         config = self.config
         hide = (torch.rand(x.shape, generator=generator, device=x.device) < config.mask_ratio) & (x != PAD)
@@ -111,7 +115,7 @@ class TextVAE(nn.Module):
             "recovery": -(recovered * hide).sum() / hide.sum().clamp(min=1),
         }
         terms["loss"] = terms["distortion"] + config.kl * terms["rate"] + config.mask_weight * terms["recovery"]
-        return terms
+        return terms, Gaussian(*(part[: len(x)] for part in q))
 
 
 def _causally(transformer: Transformer, x: Tensor) -> Tensor:

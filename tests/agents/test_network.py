@@ -4,7 +4,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.network import AgentConfig, Network, count_parameters, make_network
+from agents.network import AgentConfig, Network, make_network
+from encoders.size import count_parameters
 from tests.agents.tiny import small, space_of
 from unienv.registry import make_world
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from unienv.dial import binary_entropy
+
 LN2 = float(np.log(2))
 
 
@@ -26,11 +28,6 @@ class OutputCase(NamedTuple):
     build: Callable[[], np.ndarray]
     total_correlation: float
     influence: tuple[float, float]
-
-
-def binary_entropy(p: float) -> float:
-    """h(p) in nats, p in [0, 1]."""
-    return float(-sum(q * np.log(q) for q in (p, 1 - p) if q > 0))
 
 
 def of_function(function: Callable[..., object], *sizes: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from unienv.dial import binary_entropy, check_coupling
 from unienv.modality import IMAGE, TEXT, VIDEO, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
 from unienv.sprites import TILE, copy_rows, floor_tile, paint
@@ -155,8 +156,8 @@ class Chase(World):
         entropy. By the same token NS_fb = C_k for `order` k.
         """
         c, n = self.coupling, self.num_objects
-        seen = _entropy(1 - c + c / n) / n + (n - 1) / n * _entropy(c / n)
-        return seen - 2 * (n - 1) / n**2 * _entropy(c)
+        seen = binary_entropy(1 - c + c / n) / n + (n - 1) / n * binary_entropy(c / n)
+        return seen - 2 * (n - 1) / n**2 * binary_entropy(c)
 
     def describe(self, state: ChaseState, index: int) -> str:
         """The sentence and the dots above the frames: o a creature, * the golden one."""
@@ -246,8 +247,7 @@ def _draw_signs(num_objects: int) -> np.ndarray:
 def _check_task(order: int, coupling: float) -> None:
     if order not in _SENTENCES:
         raise ValueError(f"chase couples text and video (order=2) or text, image and video (order=3), got {order}")
-    if not 0.0 <= coupling <= 1.0:
-        raise ValueError(f"coupling must lie in [0, 1], got {coupling}")
+    check_coupling(coupling)
 
 
 def _check_clip(num_objects: int, num_motions: int, field: int, frames: int) -> None:
@@ -265,8 +265,3 @@ def _check_clip(num_objects: int, num_motions: int, field: int, frames: int) -> 
             f"on a field of {field} cells a side some of the {num_motions} motions look alike in {frames} frames; "
             "take a larger field or fewer motions"
         )
-
-
-def _entropy(p: float) -> float:
-    """Binary entropy h(p) in nats."""
-    return float(-sum(q * np.log(q) for q in (p, 1 - p) if q > 0))

@@ -5,6 +5,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from unienv.dial import check_coupling
 from unienv.modality import IMAGE, TEXT, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
 from unienv.sprites import COLOURS, SHAPES, TILE, as_words, floor_tile, object_tiles, stamp
@@ -177,8 +178,7 @@ def _draw_tiles(colours: list[str], shapes: list[str]) -> np.ndarray:
 
 
 def _check_scene(coupling: float, size: int, num_objects: int, num_colours: int, num_shapes: int, tries: int) -> None:
-    if not 0.0 <= coupling <= 1.0:
-        raise ValueError(f"coupling must lie in [0, 1], got {coupling}")
+    check_coupling(coupling)
     if not 2 <= size <= 64:
         raise ValueError(f"describe needs a size from 2 to 64 cells a side, got {size}")
     if not (2 <= num_colours <= len(COLOURS) and 2 <= num_shapes <= len(SHAPES)):

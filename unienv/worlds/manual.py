@@ -6,6 +6,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from unienv.dial import check_coupling
 from unienv.grid import FAR, MOVE_NAMES, UP, distances, next_cells
 from unienv.modality import IMAGE, TEXT, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
@@ -280,5 +281,4 @@ def _check_rules(num_keys: int, paraphrases: int, split: str, coupling: float) -
     check_choice("split", split, SPLITS)
     if split != "all" and num_keys < 3:
         raise ValueError(f"split={split!r} needs at least 3 keys, since two have 2 manuals in all; got {num_keys}")
-    if not 0.0 <= coupling <= 1.0:
-        raise ValueError(f"coupling must lie in [0, 1], got {coupling}")
+    check_coupling(coupling)

@@ -5,6 +5,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from unienv.dial import binary_entropy, check_coupling
 from unienv.modality import IMAGE, TEXT, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
 from unienv.spelling import check_choice
@@ -147,10 +148,10 @@ class Match(World):
             two votes   the same where they agree, ln 2 - h((1-c)/2) where they differ, half the time each
         """
         c = self.coupling
-        one_cue = _entropy(c / 2) - _entropy(c) / 2
+        one_cue = binary_entropy(c / 2) - binary_entropy(c) / 2
         if self.kind in ("text", "image", "redundant"):
             return one_cue
-        return (one_cue + np.log(2) - _entropy((1 - c) / 2)) / 2
+        return (one_cue + np.log(2) - binary_entropy((1 - c) / 2)) / 2
 
     def _separable_probability(self, state: MatchState) -> Array:
         if self.kind in ("text", "redundant"):
@@ -166,8 +167,7 @@ def _check_mixture(kind: str, coupling: float | None) -> tuple[str, float]:
     check_choice("kind", kind, KINDS)
     pure = 1.0 if kind == "joint" else 0.0
     share = pure if coupling is None else float(coupling)
-    if not 0.0 <= share <= 1.0:
-        raise ValueError(f"coupling must lie in [0, 1], got {coupling}")
+    check_coupling(share)
     return kind, share
 
 
@@ -190,8 +190,3 @@ def _draw_frames(colours: list[str], shapes: list[str]) -> np.ndarray:
                     frame[y : y + _SPRITE, x : x + _SPRITE] = sprite
                     frames.append(frame)
     return np.stack(frames)
-
-
-def _entropy(p: float) -> float:
-    """Binary entropy h(p) in nats."""
-    return float(-sum(q * np.log(q) for q in (p, 1 - p) if q > 0))
