@@ -22,6 +22,12 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def wait_for_all() -> None:
+    """Go on when every replica has come this far."""
+    if num_replicas() > 1:
+        torch.distributed.barrier()
+
+
 def all_reduce_mean(tensor: Tensor) -> Tensor:
     """Mean of a tensor over the replicas."""
     return all_reduce_sum(tensor) / num_replicas()

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from agents import checkpoint
-from agents.distribution import all_reduce_sum, num_replicas, rank
+from agents.distribution import all_reduce_sum, num_replicas, rank, wait_for_all
 from agents.foresight import foresee
 from agents.network import AgentConfig, Network, make_network
 from agents.policies import NetworkPolicy
@@ -110,10 +109,10 @@ class Learner:
         checkpoint.save_tensors(aside / f"worlds-{rank()}.safetensors", self._own_tensors())
         if rank() == 0:
             checkpoint.save_tensors(aside / "agent.safetensors", self._shared_tensors())
-        if num_replicas() > 1:
-            torch.distributed.barrier()
+        wait_for_all()
         if rank() == 0:
             checkpoint.complete(aside)
+        wait_for_all()  # completing sweeps away what is unfinished: nobody may have begun the next one
 
     def load(self, folder: Path) -> bool:
         """Continue from the newest checkpoint of a run folder; False when it has none.

@@ -137,6 +137,29 @@ def test_replicas_stay_equal_in_worlds_of_their_own(tmp_path, monkeypatch):
         assert (replica["cwd"], replica["backend"]) == (os.getcwd(), "gloo")
 
 
+def test_checkpoints_one_after_another_do_not_meet(tmp_path):
+    def work(argument):
+        import time
+        from pathlib import Path
+
+        from agents import checkpoint
+        from experiments.config import build
+        from experiments.train import make_learner
+
+        def slowly(aside, complete=checkpoint.complete):
+            time.sleep(0.5)
+            return complete(aside)
+
+        checkpoint.complete = slowly
+        learner = make_learner(build(argument["config"]))
+        for _ in range(2):
+            learner.save(Path(argument["folder"]))
+
+    launch(work, as_argument(config(1, 2), tmp_path), 2, None, tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [f"{0:010d}"]
+    assert len(list(checkpoint.newest(tmp_path).iterdir())) == 3
+
+
 @needs_proc
 def test_a_killed_worker_is_replaced_and_nothing_is_lost(tmp_path, capfd):
     updates, seen = 100, {}
