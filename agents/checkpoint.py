@@ -11,32 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 KEPT = 2  # newest checkpoints kept
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors aside and move them into place."""
-    aside = path.with_suffix(".part")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)
-    os.replace(aside, path)
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read tensors.
-
-    Raises:
-        ValueError: one line, when the file is missing or damaged.
-    """
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise ValueError(f"there is no checkpoint file {path}") from None
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is damaged and can't be read: {error}") from None
 
 
 def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

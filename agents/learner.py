@@ -18,6 +18,7 @@ from agents.ppo import PPOConfig, improve
 from agents.rollout import Collector, Episodes
 from encoders.precision import autocast, has_bfloat16
 from encoders.size import count_parameters
+from encoders.tensors import load_tensors, save_tensors
 
 MakeEnvs = Callable[[int], VectorEnv]  # number of worlds -> environments in SAME_STEP mode
 _PLAY = 4  # horizons of a round of play: enough for some thousand steps with feedback worth telling
@@ -106,9 +107,9 @@ class Learner:
     def save(self, folder: Path) -> None:
         """Write a checkpoint into a run folder; all replicas call it together."""
         aside = checkpoint.begin(folder, self.steps)
-        checkpoint.save_tensors(aside / f"worlds-{rank()}.safetensors", self._own_tensors())
+        save_tensors(aside / f"worlds-{rank()}.safetensors", self._own_tensors())
         if rank() == 0:
-            checkpoint.save_tensors(aside / "agent.safetensors", self._shared_tensors())
+            save_tensors(aside / "agent.safetensors", self._shared_tensors())
         wait_for_all()
         if rank() == 0:
             checkpoint.complete(aside)
@@ -125,7 +126,7 @@ class Learner:
         source = checkpoint.newest(folder)
         if source is None:
             return False
-        shared = checkpoint.load_tensors(source / "agent.safetensors")
+        shared = load_tensors(source / "agent.safetensors")
         weights = {
             name.removeprefix("network."): value for name, value in shared.items() if name.startswith("network.")
         }
@@ -139,7 +140,7 @@ class Learner:
         self.steps, self.acting = int(shared["steps"]), bool(shared.get("acting", True))
         own = source / f"worlds-{rank()}.safetensors"
         if own.exists():  # not for a replica that joined since
-            self._restore_own(checkpoint.load_tensors(own))
+            self._restore_own(load_tensors(own))
         return True
 
     def _shared_tensors(self) -> dict[str, Tensor]:

@@ -4,12 +4,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from agents import checkpoint
+from encoders.tensors import load_tensors, save_tensors
 from tests.agents.tiny import make_learner, small
 
 
 def write(folder, steps, **tensors):
     aside = checkpoint.begin(folder, steps)
-    checkpoint.save_tensors(aside / "agent.safetensors", {"steps": torch.tensor(steps), **tensors})
+    save_tensors(aside / "agent.safetensors", {"steps": torch.tensor(steps), **tensors})
     return checkpoint.complete(aside)
 
 
@@ -34,8 +35,8 @@ def test_tensors_come_back_as_they_were(tmp_path):
         "none": torch.zeros(2, 0),
         "low": torch.ones(2, dtype=torch.bfloat16),
     }
-    checkpoint.save_tensors(tmp_path / "a.safetensors", tensors)
-    loaded = checkpoint.load_tensors(tmp_path / "a.safetensors")
+    save_tensors(tmp_path / "a.safetensors", tensors)
+    loaded = load_tensors(tmp_path / "a.safetensors")
     assert loaded.keys() == tensors.keys()
     assert all(torch.equal(loaded[k], tensors[k]) and loaded[k].dtype == tensors[k].dtype for k in tensors)
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
@@ -47,7 +48,7 @@ def test_the_newest_whole_checkpoint_counts(tmp_path):
     write(tmp_path, 3)
     checkpoint.begin(tmp_path, 30)  # never completed
     assert checkpoint.newest(tmp_path) == first
-    assert int(checkpoint.load_tensors(first / "agent.safetensors")["steps"]) == 20
+    assert int(load_tensors(first / "agent.safetensors")["steps"]) == 20
 
 
 def test_checkpoints_are_ordered_by_steps_however_many(tmp_path):
@@ -67,7 +68,7 @@ def test_a_checkpoint_of_equal_steps_is_replaced(tmp_path):
     write(tmp_path, 5, value=torch.zeros(2))
     final = write(tmp_path, 5, value=torch.ones(2))
     assert names(tmp_path) == [f"{5:010d}"]
-    assert torch.equal(checkpoint.load_tensors(final / "agent.safetensors")["value"], torch.ones(2))
+    assert torch.equal(load_tensors(final / "agent.safetensors")["value"], torch.ones(2))
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: b"", lambda data: b"x" * 64])
@@ -75,13 +76,13 @@ def test_damaged_files_are_told_in_one_line(tmp_path, damage):
     path = write(tmp_path, 1, value=torch.ones(99)) / "agent.safetensors"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=r"agent\.safetensors is damaged") as error:
-        checkpoint.load_tensors(path)
+        load_tensors(path)
     assert "\n" not in str(error.value)
 
 
 def test_a_missing_file_is_told_in_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"there is no checkpoint file .*b\.safetensors"):
-        checkpoint.load_tensors(tmp_path / "b.safetensors")
+        load_tensors(tmp_path / "b.safetensors")
 
 
 def test_the_optimisers_state_comes_back_by_name():

@@ -107,8 +107,8 @@ def test_replicas_stay_equal_in_worlds_of_their_own(tmp_path, monkeypatch):
 
         import torch
 
-        from agents.checkpoint import save_tensors
         from agents.distribution import rank
+        from encoders.tensors import save_tensors
         from experiments.config import build
         from experiments.train import make_learner
 

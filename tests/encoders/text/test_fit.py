@@ -68,3 +68,45 @@ def test_a_loss_that_is_no_number_is_told_in_one_line():
             seeded(),
             every=2,
         )
+
+
+class Interrupted(Exception):
+    pass
+
+
+def dropout_fit(keep, stop=None):
+    """A fit whose loss draws: records, and the weights that come out; it may be interrupted at a step."""
+    weights = torch.nn.Parameter(torch.ones(4))
+
+    def loss(x, generator):
+        shown = torch.rand(x.shape, generator=generator) < 0.5
+        return {"loss": ((weights * x * shown).sum(dim=1) - 3.0).square().mean()}
+
+    def report(record):
+        record["told"] = 2.0 * record["step"]
+        if record["step"] == stop:
+            raise Interrupted
+
+    drawn = torch.Generator().manual_seed(5)
+    batches = (torch.rand(8, 4, generator=drawn) for _ in itertools.count())
+    curve = fit(loss, [weights], batches, 30, 0.05, seeded(), report, every=5, keep=keep)
+    return curve, weights.tolist()
+
+
+def test_an_interrupted_fit_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
+    monkeypatch.setattr("encoders.text.fit._KEEP_EVERY", 0.0)
+    whole = dropout_fit(None)
+    with pytest.raises(Interrupted):
+        dropout_fit(tmp_path / "state.safetensors", stop=15)
+    assert dropout_fit(tmp_path / "state.safetensors") == whole
+    assert [record["told"] for record in whole[0]] == [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
+    assert dropout_fit(tmp_path / "state.safetensors") == whole  # it has ended: nothing is done again
+    assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def test_a_state_of_another_fit_is_refused(tmp_path):
+    dropout_fit(tmp_path / "state.safetensors")
+    other = torch.nn.Parameter(torch.ones(3))
+    with pytest.raises(ValueError, match=r"state.safetensors is of another fit: it does not hold these 1 parameters$"):
+        fit(lambda x, _: {"loss": (other * x).sum()}, [other], iter([torch.ones(3)]), 1, 0.1, seeded(),
+            keep=tmp_path / "state.safetensors")  # fmt: skip
