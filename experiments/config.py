@@ -57,6 +57,8 @@ _TEXTS = (
     "env",
     "runs",
     "resume",
+    "corpus",
+    "tokens",
     "device",
     "ray.address",
     "agent.psi",
@@ -67,7 +69,7 @@ _TEXTS = (
 
 
 def parse(arguments: list[str], kind: type[Config] = RunConfig) -> Config:
-    """Arguments to a configuration: of a run, or of a study of another `kind`, which has an `env` as well.
+    """Arguments to a configuration: of a run, or of a study of another `kind`.
 
     Raises:
         ConfigError: one line, for an argument that is no `key=value`, an unknown key or a value of the wrong type.
@@ -75,31 +77,33 @@ def parse(arguments: list[str], kind: type[Config] = RunConfig) -> Config:
     return build(_read_arguments(arguments), kind)
 
 
-def override(config: RunConfig, arguments: list[str]) -> RunConfig:
+def override(config: Config, arguments: list[str]) -> Config:
     """A configuration changed by arguments, checked as a whole."""
-    values = asdict(config)
+    values = asdict(config)  # type: ignore[call-overload]
     for key, value in _read_arguments(arguments).items():
         values[key] = {**values[key], **value} if isinstance(value, dict) else value
-    return build(values)
+    return build(values, type(config))
 
 
 def build(values: dict[str, Any], kind: type[Config] = RunConfig) -> Config:
     """A nested mapping to a configuration, checked as arguments are."""
-    known = list(_keys(kind))
+    known, env = list(_keys(kind)), getattr(kind(), "env", None)
     for key in _leaves(values):
-        if not key.startswith("env."):
+        if env is None or not key.startswith("env."):
             _check_key(key, known)
-    values = {**values, "env": {**kind().env, **values.get("env", {})}}  # type: ignore[attr-defined]
+    if env is not None:
+        values = {**values, "env": {**env, **values.get("env", {})}}
     config: Any = _typed(kind, values)
-    config.env = _check_environment(config.env)
+    if env is not None:
+        config.env = _check_environment(config.env)
     _check_ranges(config, known)
     if kind is RunConfig:
         _check_shapes(config)
     return config
 
 
-def load(folder: Path) -> RunConfig:
-    """The configuration of a run folder."""
+def load(folder: Path, kind: type[Config] = RunConfig) -> Config:
+    """The configuration of a run folder, of a training or of a study of another `kind`."""
     path = folder / "config.yaml"
     if not path.exists():
         raise ConfigError(f"{folder} is no run folder: it has no config.yaml")
@@ -109,7 +113,9 @@ def load(folder: Path) -> RunConfig:
         raise ConfigError(f"{path} can't be read: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or not isinstance(values.get("env", {}), dict):
         raise ConfigError(f"{path} holds no settings of a run")
-    return build(values)
+    if kind is not RunConfig and values.get("study") != kind().study:  # type: ignore[attr-defined]
+        raise ConfigError(f"{folder} is a run of study={values.get('study')}, not of {kind().study}")  # type: ignore[attr-defined]
+    return build(values, kind)
 
 
 def to_yaml(config: Any) -> str:
@@ -190,6 +196,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "ppo.entropy": (0.0, 1e3), "ppo.feedback": (0.0, 1e3), "ppo.value": (0.0, 1e3), "ppo.max_grad_norm": (1e-9, 1e9),
     "agent.dim": (4, 4096), "agent.queries": (1, 256), "agent.layers": (1, 64), "agent.heads": (1, 64),
     "agent.hidden": (4, 1 << 14),
+    "batch": (1, 1 << 16), "lr": (0.0, 10.0), "stage1": (1, 1e9), "stage2": (1, 1e9), "vocabulary": (261, 1 << 20),
+    "length": (2, 1 << 16), "vae.width": (4, 1 << 14), "vae.layers": (1, 256), "vae.heads": (1, 256),
+    "vae.latent": (3, 1024), "vae.patch": (1, 16), "vae.kl": (0.0, 1e3), "vae.mask_weight": (0.0, 1e3),
+    "vae.mask_ratio": (0.0, 1.0), "prior.width": (4, 1 << 14), "prior.layers": (1, 256), "prior.heads": (1, 256),
+    "prior.block": (1, 1024), "latent.vae": (0.0, 1e3), "latent.flow": (0.0, 1e3), "latent.reference": (0.0, 1e3),
     "samples": (100, 1e8), "history": (1, 16), "horizon": (1, 1 << 16), "null": (19, 10_000),
 }  # fmt: skip
 

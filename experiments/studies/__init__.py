@@ -4,6 +4,7 @@ A study is a module with `prepare(arguments) -> (configuration, folder)`, which 
 mistake, and `run(configuration, folder, console) -> summary`. The folder is None where a study leaves no files.
 """
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,20 @@ STUDIES = {
     "separability": "experiments.studies.separability",
     "worlds": "experiments.studies.worlds",
     "play": "experiments.studies.play",
+    "bridge": "experiments.studies.bridge",
 }
 
 
-def new_folder(config: Any) -> Path:
-    """A path under `config.runs` that does not exist yet, named after the environment and the time."""
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in str(config.env["id"])).strip("-.")
-    base = Path(config.runs) / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    taken = (base.with_name(f"{base.name}-{i}") for i in range(1, 1000))
-    return base if not base.exists() else next(folder for folder in taken if not folder.exists())
+def new_folder(runs: str, name: str) -> Path:
+    """Make a folder below `runs`, named after what is run and the time; two made at once do not meet."""
+    stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")
+    base = Path(runs) / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    base.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (base, *(base.with_name(f"{base.name}-{i}") for i in range(1, 1000))):
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise RuntimeError(f"{base} and 999 others like it exist: remove some, or choose another folder by runs=")
 
 
 def reproduce(config: Any) -> str:
@@ -33,7 +39,8 @@ def reproduce(config: Any) -> str:
     hidden = ("resume", "json", "runs", "study")
     told = [f"{key}={'' if value is None else value}" for key, value in changed.items() if key not in hidden]
     study = [] if config.study == "training" else [f"study={config.study}"]
-    return " ".join(["python experiments/run.py", *study, f"env={mine['env.id']}", *told])
+    env = [f"env={mine['env.id']}"] if "env.id" in mine else []
+    return " ".join(["python experiments/run.py", *study, *env, *told])
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:

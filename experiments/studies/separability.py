@@ -63,8 +63,7 @@ def prepare(arguments: list[str]) -> tuple[SeparabilityConfig, Path]:
     make_vector(str(config.env["id"]), 1, **_parameters(config)).close()
     if config.method == "exact" and not _is_world(config):
         raise ConfigError(f"only worlds can be enumerated, and {config.env['id']} is none; take method=samples")
-    folder = new_folder(config)
-    folder.mkdir(parents=True)
+    folder = new_folder(config.runs, str(config.env["id"]))
     write_aside(folder / "config.yaml", to_yaml(config))
     return config, folder
 

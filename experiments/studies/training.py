@@ -18,19 +18,15 @@ CONFIG = RunConfig
 
 def prepare(arguments: list[str]) -> tuple[RunConfig, Path]:
     """A checked configuration and its run folder; worlds and network are built once, so that mistakes show here."""
-    resume = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
-    if resume:
-        folder = Path(resume[-1])
-        config = _resumed(load(folder), arguments)
-    else:
-        config = parse(arguments)
-        folder = new_folder(config)
     from experiments.train import make_learner
 
+    resume = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
+    config = _resumed(load(Path(resume[-1])), arguments) if resume else parse(arguments)
     make_learner(config).envs.close()
-    if config.resume is None:
-        folder.mkdir(parents=True)
-        write_aside(folder / "config.yaml", to_yaml(config))
+    if config.resume is not None:
+        return config, Path(config.resume)
+    folder = new_folder(config.runs, str(config.env["id"]))
+    write_aside(folder / "config.yaml", to_yaml(config))
     return config, folder
 
 
