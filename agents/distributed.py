@@ -66,7 +66,7 @@ def session(workers: int, address: str | None) -> Iterator[None]:
     _prepare_environment(alone=address is None)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        options |= {"address": "local", "num_cpus": max(_cores(), workers), "include_dashboard": False}
+        options |= {"address": "local", "num_cpus": max(cores(), workers), "include_dashboard": False}
     else:
         _reach(address)
         options |= {"address": address}
@@ -96,7 +96,6 @@ def _trainer(work: Work, argument: dict[str, Any], workers: int, address: str | 
     gpus = present.get("GPU", 0) >= workers
     # Replicas also add up small tensors on the CPU. Where they share a GPU, gloo does it all: NCCL can't.
     meeting = (FileConfig if address is None else TorchConfig)(backend="cpu:gloo,cuda:nccl" if gpus else "gloo")
-    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, int(present["CPU"]) // workers)))
     return TorchTrainer(
         work,
         train_loop_config=argument,
@@ -106,7 +105,7 @@ def _trainer(work: Work, argument: dict[str, Any], workers: int, address: str | 
             name=records.name,
             storage_path=str(records.parent),
             failure_config=FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=1),
-            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": threads, **_passed_on()}},
+            worker_runtime_env={"env_vars": worker_environment(workers)},
         ),
     )
 
@@ -177,11 +176,16 @@ def _prepare_environment(alone: bool) -> None:
         os.environ.setdefault(name, value)
 
 
-def _passed_on() -> dict[str, str]:
-    """Environment variables that workers need to find a user's modules."""
+def worker_environment(workers: int) -> dict[str, str]:
+    """Environment variables of each of some workers on the running Ray: its threads, and where a user's modules lie."""
+    import ray
+
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, int(ray.cluster_resources()["CPU"]) // workers)))
     paths = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))} if paths else {}
+    passed_on = {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))} if paths else {}
+    return {"OMP_NUM_THREADS": threads, **passed_on}
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
