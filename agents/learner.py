@@ -50,7 +50,10 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # equal weights on every replica
             self.network: Network = make_network(
-                self.envs.single_observation_space, self.envs.single_action_space, agent
+                self.envs.single_observation_space,
+                self.envs.single_action_space,
+                agent,
+                getattr(self.envs, "vocabulary", None),
             ).to(device)
         self.bfloat16 = has_bfloat16(device)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=ppo.lr, eps=1e-5)

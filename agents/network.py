@@ -5,19 +5,23 @@ logits, values and predicted feedback of the streams are added. With one stream 
 stream a modality it is exactly the separable class pi(a | o) ~ exp sum_m f_m(o^m, a).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import NamedTuple
+from functools import cache, partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from agents.bridge import load_bridge
 from agents.choices import Choices
 from encoders.encoder import Encoder, Prepared
 from encoders.psi import Psi, partition
 from encoders.size import count_parameters
 from unienv.actions import Actions
+from unienv.modality import Vocabulary
 
 MEMORIES = ("none", "gru")
 
@@ -27,7 +31,9 @@ class AgentConfig:
     """Shape of the agent."""
 
     psi: str = "joint"  # form of the shared latent: joint, late, text, image or video
-    image: str = "tile"  # timm model of images and video frames
+    text: str = "tokens"  # how text is read: tokens (word embeddings) or latent (the encoder of a bridge)
+    image: str = "tile"  # timm model of images and video frames, or latent (the encoder of a bridge)
+    bridge: str | None = None  # run folder of a study=bridge, where something is latent
     memory: str = "none"  # h: none (the present observation) or gru
     dim: int = 64  # D, of every latent
     queries: int = 4  # latents that read the modalities, a stream
@@ -59,14 +65,21 @@ class Network(nn.Module):
         observation_space: Dict of modalities.
         action_space: see `unienv.actions`.
         config: shape; `hidden` is taken as it is, see `make_network` for equal sizes.
+        frozen: models of a bridge by modality, see `agents.bridge`.
     """
 
-    def __init__(self, observation_space: spaces.Dict, action_space: spaces.Space, config: AgentConfig) -> None:
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        action_space: spaces.Space,
+        config: AgentConfig,
+        frozen: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         super().__init__()
         streams = partition(config.psi, observation_space.spaces)
         width = max(1, config.hidden // len(streams))
         used = [modality for names in streams for modality in names]
-        self.encoder = Encoder(observation_space, used, config.image, config.dim, config.heads)
+        self.encoder = Encoder(observation_space, used, config.image, config.dim, config.heads, frozen)
         self.psi = Psi(streams, self.encoder.grids, config.dim, config.queries, config.layers, config.heads)
         self.choices = Choices(Actions(action_space).nvec)
         self.heads = nn.ModuleList(Head(self.psi.size, width, self.choices.size, config.memory) for _ in streams)
@@ -126,27 +139,41 @@ class Head(nn.Module):
         return torch.cat(outputs), carry
 
 
-def make_network(observation_space: spaces.Space, action_space: spaces.Space, config: AgentConfig) -> Network:
+def make_network(
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    config: AgentConfig,
+    vocabulary: Vocabulary | None = None,
+) -> Network:
     """A network whose number of parameters equals the joint form's, whatever `config.psi` is.
 
     The width of the heads is chosen to that end, so that a comparison of forms is one of equal sizes.
 
+    Args:
+        observation_space: Dict of modalities.
+        action_space: see `unienv.actions`.
+        config: shape.
+        vocabulary: words of the text; needed where a bridge reads it.
+
     Raises:
-        ValueError: unknown form, image model or memory; an action space that is none of those in `unienv.actions`.
+        ValueError: unknown form, image model or memory; an action space that is none of those in `unienv.actions`; a
+            bridge that is missing or does not know the words.
     """
     assert isinstance(observation_space, spaces.Dict)
+    frozen = load_bridge(config.text, config.image, config.bridge, vocabulary)
+    build = partial(Network, observation_space, action_space, frozen=frozen)
     if config.psi == "joint":
-        return Network(observation_space, action_space, config)
+        return build(config)
 
     @cache
     def size(form: str, hidden: int) -> int:
         shape = AgentConfig(**{**vars(config), "psi": form, "hidden": hidden})
         with torch.random.fork_rng(devices=[]):
-            return count_parameters(Network(observation_space, action_space, shape))
+            return count_parameters(build(shape))
 
     target = size("joint", config.hidden)
     low, high = 1, 16 * config.hidden
     while low < high:  # the widest heads that stay within the joint form's size
         middle = (low + high + 1) // 2
         low, high = (middle, high) if size(config.psi, middle) <= target else (low, middle - 1)
-    return Network(observation_space, action_space, AgentConfig(**{**vars(config), "hidden": low}))
+    return build(AgentConfig(**{**vars(config), "hidden": low}))

@@ -71,6 +71,12 @@ def distinct_patches(pixels: Tensor) -> Distinct:
     return Distinct(items if pixels.ndim == 5 else items[:, 0], which)
 
 
+def distinct_images(pixels: Tensor) -> Distinct:
+    """Images (B, H, W, 3) uint8 as distinct images (U, H, W, 3) and which of them (B,): those of equal patches."""
+    which = distinct_rows(distinct_patches(pixels).which.flatten(1)).which
+    return Distinct(pixels[_first(which)], which)
+
+
 def _first(which: Tensor) -> Tensor:
     """A flat place (U,) at which each item stands."""
     first = torch.empty(int(which.max()) + 1, dtype=torch.int64, device=which.device)

@@ -1,7 +1,8 @@
 """Observation to latents: one encoder for each modality of an observation space."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from types import MappingProxyType
+from typing import Any, cast
 
 import torch
 from gymnasium import spaces
@@ -9,10 +10,12 @@ from torch import Tensor, nn
 
 from encoders.distinct import Distinct, distinct_rows
 from encoders.image import ImageEncoder
+from encoders.latent_image import LatentImageEncoder
 from encoders.psi import Grid
+from encoders.text.reader import LatentTextEncoder
 from encoders.text.utterance import TextEncoder
 from encoders.video import VideoEncoder
-from unienv.modality import IMAGE, TEXT, VIDEO
+from unienv.modality import IMAGE, TEXT
 
 Prepared = dict[str, Tensor | Distinct]
 
@@ -26,24 +29,36 @@ class Encoder(nn.Module):
         image: timm model of images and of video frames.
         dim: D.
         num_heads: attention heads.
+        frozen: models that were trained before, by modality, of whose latents only a map is trained here: a `Reader` of
+            text, a `PixelVAE` of image, another of video.
     """
 
-    def __init__(self, space: spaces.Dict, modalities: Iterable[str], image: str, dim: int, num_heads: int) -> None:
+    def __init__(
+        self,
+        space: spaces.Dict,
+        modalities: Iterable[str],
+        image: str,
+        dim: int,
+        num_heads: int,
+        frozen: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         super().__init__()
         parts: dict[str, nn.Module] = {}
         for modality in modalities:
-            box = cast(spaces.Box, space[modality])
-            if modality == TEXT:
+            box, known = cast(spaces.Box, space[modality]), frozen.get(modality)
+            if modality == TEXT and known:
+                parts[TEXT] = LatentTextEncoder(known, box.shape[0], dim)
+            elif modality == TEXT:
                 parts[TEXT] = TextEncoder(int(box.high.max()) + 1, box.shape[0], dim, num_heads=num_heads)
-            elif modality == IMAGE:
-                parts[IMAGE] = ImageEncoder(image, box.shape, dim)
-            elif modality == VIDEO:
-                parts[VIDEO] = VideoEncoder(image, box.shape, dim)
+            else:
+                shape = box.shape[-3:]
+                frame = LatentImageEncoder(known, shape, dim) if known else ImageEncoder(image, shape, dim)
+                parts[modality] = frame if modality == IMAGE else VideoEncoder(frame, box.shape[0], dim)
         self.parts = nn.ModuleDict(parts)
         self.grids: dict[str, Grid] = {modality: part.grid for modality, part in parts.items()}  # type: ignore[misc]
 
     def prepare(self, observation: Mapping[str, Tensor]) -> Prepared:
-        """The part of encoding without parameters, done once for a batch that is encoded many times."""
+        """The part of encoding in which nothing is trained, done once for a batch that is encoded many times."""
         prepared: Prepared = {}
         for modality, part in self.parts.items():
             if modality == TEXT:

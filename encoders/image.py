@@ -81,7 +81,7 @@ class ImageEncoder(nn.Module):
             self.grid = self.features.grid
 
     def prepare(self, image: Tensor) -> Tensor | Distinct:
-        """What of a batch of images is to be encoded: all pixels, or for `tile` the distinct patches."""
+        """What of a batch of images, or of videos, is to be encoded: all pixels, or for `tile` the distinct patches."""
         return distinct_patches(image) if self.patchwise else image
 
     def forward(self, image: Tensor | Distinct) -> Tensor:
@@ -99,7 +99,7 @@ def in_working_precision(tokens: Tensor) -> Tensor:
 
 def _make_backbone(name: str, shape: tuple[int, ...]) -> nn.Module:
     if not timm.is_model(name):
-        near = nearest(name, ["tile", *timm.list_models()])
+        near = nearest(name, ["tile", "latent", *timm.list_models()])
         raise ValueError(f"timm knows no image model {name!r}; did you mean {near!r}?")
     whole, options = _try_sizes(name, shape)
     wanted = min(shape[:2]) / _GRID

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from encoders.distinct import Distinct, distinct_patches
+from encoders.distinct import Distinct
 from encoders.image import ImageEncoder, in_working_precision
+from encoders.latent_image import LatentImageEncoder
 
 _PATH_GAIN, _MOTION_GAIN = 1.7, 4.0  # on torch's default scale; then products bend from the start, and motions differ
 
@@ -17,16 +18,16 @@ class VideoEncoder(nn.Module):
     moves leaves a place, so that a motion shows only in several places at once.
 
     Args:
-        name: timm model of the frames, see `ImageEncoder`.
-        shape: (F, H, W, C).
+        frame: encoder of frames.
+        num_frames: F.
         dim: D.
     """
 
-    def __init__(self, name: str, shape: tuple[int, ...], dim: int) -> None:
+    def __init__(self, frame: ImageEncoder | LatentImageEncoder, num_frames: int, dim: int) -> None:
         super().__init__()
-        self.frame = ImageEncoder(name, shape[1:], dim)
-        self.grid = self.frame.grid
-        self.path = nn.Linear(shape[0] * dim, dim)
+        self.frame = frame
+        self.grid = frame.grid
+        self.path = nn.Linear(num_frames * dim, dim)
         self.motion = nn.Conv2d(dim, dim, 3, padding=1)
         self.project = nn.Linear(dim, dim)
         self.norm = nn.LayerNorm(dim)
@@ -35,13 +36,14 @@ class VideoEncoder(nn.Module):
             self.motion.weight.mul_(_MOTION_GAIN)
 
     def prepare(self, video: Tensor) -> Tensor | Distinct:
-        """What of a batch of videos is to be encoded: all pixels, or for `tile` the distinct places."""
-        return distinct_patches(video) if self.frame.patchwise else video
+        """What of a batch of videos is to be encoded, see the encoder of frames: of `tile` the distinct places."""
+        return self.frame.prepare(video)
 
     def forward(self, video: Tensor | Distinct) -> Tensor:
-        """Prepared (B, F, H, W, C) uint8 -> (B, P, D)."""
+        """Prepared (B, F, ...) -> (B, P, D)."""
         if isinstance(video, Distinct):
-            shown = self.frame.features(video.items.flatten(0, 1)).unflatten(0, video.items.shape[:2])  # (U, F, D)
+            features = self.frame.features(video.items.flatten(0, 1))  # type: ignore[operator]
+            shown = features.unflatten(0, video.items.shape[:2])  # (U, F, D)
             paths = functional.embedding(video.which.flatten(1), self.path(shown.flatten(1)))
         else:
             shown = self.frame(video.flatten(0, 1)).unflatten(0, video.shape[:2])  # (B, F, P, D)

@@ -12,6 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from agents.bridge import check_bridge
 from agents.network import AgentConfig
 from agents.ppo import PPOConfig
 from unienv.registry import parameters_of, world_class, world_names
@@ -62,7 +63,9 @@ _TEXTS = (
     "device",
     "ray.address",
     "agent.psi",
+    "agent.text",
     "agent.image",
+    "agent.bridge",
     "agent.memory",
     "policy",
 )
@@ -88,6 +91,8 @@ def override(config: Config, arguments: list[str]) -> Config:
 def build(values: dict[str, Any], kind: type[Config] = RunConfig) -> Config:
     """A nested mapping to a configuration, checked as arguments are."""
     known, env = list(_keys(kind)), getattr(kind(), "env", None)
+    if env is None and "env" in values:
+        raise ConfigError(f"study={kind().study} has no env; its settings are {', '.join(known)}")  # type: ignore[attr-defined]
     for key in _leaves(values):
         if env is None or not key.startswith("env."):
             _check_key(key, known)
@@ -217,6 +222,10 @@ def _check_ranges(config: Any, known: list[str]) -> None:
 
 
 def _check_shapes(config: RunConfig) -> None:
+    try:
+        check_bridge(config.agent.text, config.agent.image, config.agent.bridge)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     if config.agent.dim % config.agent.heads or config.agent.dim % 4:
         raise ConfigError(
             f"agent.dim: expected a multiple of 4 and of agent.heads={config.agent.heads}, got {config.agent.dim}"

@@ -35,7 +35,10 @@ def fit(
     every: int = 50,
     keep: Path | None = None,
 ) -> list[Record]:
-    """Fits parameters to batches, on the generator's device; matrix products in bfloat16 where it has them.
+    """Fits parameters to batches, on the generator's device.
+
+    Matrix products run in bfloat16 on accelerators that have it. On CPUs that have it too, at widths of 64 to 128, the
+    casts cost more than the products save: steps took up to 1.55 times as long.
 
     Args:
         loss: of a batch: terms, of which "loss" is made small.
@@ -59,12 +62,13 @@ def fit(
     """
     device, trained = generator.device, [parameter for parameter in parameters if parameter.requires_grad]
     optimiser = AdamW(trained, lr, _BETAS, weight_decay=_DECAY)
+    low = device.type != "cpu" and has_bfloat16(device)
     curve = _restore(keep, trained, optimiser, generator) if keep is not None and keep.exists() else []
     done, kept, seen = int(curve[-1]["step"]) if curve else 0, time.monotonic(), []
     batches = islice(batches, done, None)
     for step in range(done + 1, steps + 1):
         optimiser.param_groups[0]["lr"] = lr * pace(step - 1, steps)
-        with autocast(device, has_bfloat16(device)):
+        with autocast(device, low):
             terms = loss(next(batches).to(device), generator)
         optimiser.zero_grad()
         terms["loss"].backward()

@@ -45,6 +45,9 @@ def log_density(field: Field, z0: Tensor, probes: Tensor, steps: int = 32) -> Te
     field changes within a time as short as their width. The divergence is estimated by the same probes throughout:
     div v = E[e . (dv/dz)^T e] for every e with E[e e^T] = I (Hutchinson), or exactly if e e^T sum to I.
 
+    The terms have a gradient in z0, through the whole of the solve, where z0 requires one (and gradients are enabled);
+    the memory that takes grows with the steps, and the field must be twice differentiable.
+
     Args:
         field: z of z0's shape and t () -> velocity of that shape.
         z0: data, any shape.
@@ -54,15 +57,17 @@ def log_density(field: Field, z0: Tensor, probes: Tensor, steps: int = 32) -> Te
     Returns:
         z0's shape.
     """
+    followed = z0.requires_grad and torch.is_grad_enabled()
 
     def slope(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
-            z = z.detach().requires_grad_()
+            # A copy: where the field knows z0 from elsewhere too, as a history, the divergence must not follow that.
+            z = (z if followed else z.detach().requires_grad_()).clone()
             v = field(z, t)
-            pulled = [e * torch.autograd.grad(v, z, e, retain_graph=True)[0] for e in probes]
-        return v.detach(), torch.stack(pulled).sum(dim=0)
+            pulled = [e * torch.autograd.grad(v, z, e, retain_graph=True, create_graph=followed)[0] for e in probes]
+        return v if followed else v.detach(), torch.stack(pulled).sum(dim=0)
 
-    z, gained = z0.detach(), torch.zeros_like(z0)
+    z, gained = z0 if followed else z0.detach(), torch.zeros_like(z0)
     times = torch.linspace(0.0, 1.0, steps + 1, dtype=z0.dtype, device=z0.device) ** 2
     for t, after in pairwise(times):
         h = after - t

@@ -76,7 +76,7 @@ class LatentLanguage(nn.Module):
         return self.vae.log_likelihood(x, z)
 
     def log_prior(self, z: Tensor) -> Tensor:
-        """log p(z) in nats, (B,), of z (B, L / patch, d), without a gradient."""
+        """log p(z) in nats, (B,), of z (B, L / patch, d); with a gradient where z requires one."""
         return self.prior.log_density(z, self.probe, self.solver_steps).sum(dim=1)
 
     def stage2_loss(self, x: Tensor, generator: Generator) -> dict[str, Tensor]:

@@ -14,11 +14,15 @@ latents would move alike, and a first word take on some of the law of the second
 added to each. Nothing says which block it is, except the history.
 """
 
+import copy
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Self
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from encoders.text import flow
 from encoders.text.blocks import KV, Block
@@ -36,9 +40,10 @@ class Prior(nn.Module):
         num_layers: blocks of the transformer.
         num_heads: attention heads.
         block: n, positions that are generated together.
+        context: numbers of what a law of latents may be conditioned on, see `given`; 0 for none.
     """
 
-    def __init__(self, latent: int, width: int, num_layers: int, num_heads: int, block: int) -> None:
+    def __init__(self, latent: int, width: int, num_layers: int, num_heads: int, block: int, context: int = 0) -> None:
         super().__init__()
         self.latent, self.block = latent, block
         self.embed = nn.Linear(latent, width)
@@ -51,6 +56,20 @@ class Prior(nn.Module):
         for layer in (self.modulate, self.velocity):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        self.listen = nn.Linear(context, width) if context else None
+        self._heard: Tensor | None = None
+
+    def given(self, context: Tensor) -> Self:
+        """p_psi(z0 | c): these parameters, not copies of them, with a context c (B, C) for each of B rows.
+
+        Raises:
+            ValueError: the prior takes no context.
+        """
+        if self.listen is None:
+            raise ValueError(f"expected a prior made with context={context.shape[1]}, got one that takes no context")
+        conditional = copy.copy(self)
+        conditional._heard = self.listen(context)[:, None]
+        return conditional
 
     def forward(
         self, z: Tensor, t: Tensor, positions: Tensor, mask: Tensor | None = None, past: Sequence[KV] | None = None
@@ -68,6 +87,8 @@ class Prior(nn.Module):
             Velocities (B, L, d), float32, and the cache of what stands before and z.
         """
         condition = self.time(waves(t, self.embed.out_features))
+        if self._heard is not None:
+            condition = condition + self._heard
         x, caches = self.embed(z) + self.place[positions % self.block], []
         for layer, before in zip(self.layers, past or [None] * len(self.layers), strict=True):
             x, cache = layer(x, positions, mask, before, condition)
@@ -128,25 +149,29 @@ class Prior(nn.Module):
     def log_density(self, z0: Tensor, generator: Generator | None = None, steps: int = 32) -> Tensor:
         """log p_psi(z^(b) | z^(<b)) in nats of every block: (B, ceil(L / n)). Their sum is log p_psi(z0).
 
-        The clean history does not depend on what is noised behind it: it is read once, and blocks do not meet.
+        The clean history does not depend on what is noised behind it: it is read once, and blocks do not meet. There
+        is a gradient in z0 where z0 requires one, see `flow.log_density`.
 
         Args:
             z0: latents (B, L, d).
             generator: draws the probe of an unbiased estimate; None for the exact divergence, n * d times as costly.
             steps: of the solver.
         """
-        z0 = z0.detach().float()
+        z0 = z0.float()
+        followed = z0.requires_grad and torch.is_grad_enabled()
         positions = torch.arange(z0.shape[1], device=z0.device)
         before = self._history(len(positions))
         mask = packed_mask(positions, self.block)
-        with torch.no_grad():
+        # Fused attention is differentiable once, and a gradient of a divergence is a second.
+        attention = sdpa_kernel(SDPBackend.MATH) if followed else nullcontext()
+        with attention, torch.set_grad_enabled(followed):
             still = torch.zeros(z0.shape[:2], device=z0.device)
             _, past = self(z0[:, :before], still[:, :before], positions[:before], mask[:before, :before])
-        probes = flow.every_probe(z0, self.block) if generator is None else flow.random_probe(z0, generator)
-        terms = flow.log_density(
-            lambda z, t: self(z, t.expand(z.shape[:2]), positions, mask[before:], past)[0], z0, probes, steps
-        )
-        blocks = torch.zeros(self._blocks(z0), device=z0.device)
+            probes = flow.every_probe(z0, self.block) if generator is None else flow.random_probe(z0, generator)
+            terms = flow.log_density(
+                lambda z, t: self(z, t.expand(z.shape[:2]), positions, mask[before:], past)[0], z0, probes, steps
+            )
+        blocks = terms.new_zeros(self._blocks(z0))
         return blocks.index_add(1, positions // self.block, terms.sum(dim=-1))
 
     def _history(self, length: int) -> int:

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoders.distinct import Distinct, distinct_patches, distinct_rows
+from encoders.distinct import Distinct, distinct_images, distinct_patches, distinct_rows
 
 SIZES = [(8, 8), (16, 24), (13, 9), (1, 17), (40, 3)]
 
@@ -140,3 +140,12 @@ def test_merged_images_are_those_of_the_concatenation():
     whole = distinct_patches(torch.cat(batches))
     assert torch.equal(restored(merged, 12, 20), torch.cat(batches))
     assert len(merged.items) == len(whole.items) == len(merged.items.flatten(1).unique(dim=0))
+
+
+@pytest.mark.parametrize("height, width", SIZES)
+def test_equal_images_are_one_item(height, width):
+    images = pixels(3, height, width, 3)
+    batch = images[torch.tensor([2, 0, 2, 1, 0])]
+    distinct = distinct_images(batch)
+    assert len(distinct.items) == 3 and distinct.which.shape == (5,)
+    assert torch.equal(distinct.items[distinct.which], batch)

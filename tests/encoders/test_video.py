@@ -1,12 +1,13 @@
 import pytest
 import torch
 
+from encoders.image import ImageEncoder
 from encoders.video import VideoEncoder
 
 
 def make(frames=3, name="tile"):
     torch.manual_seed(0)
-    return VideoEncoder(name, (frames, 16, 24, 3), dim=16)
+    return VideoEncoder(ImageEncoder(name, (16, 24, 3), dim=16), frames, dim=16)
 
 
 def clip(batch=2, frames=3):

@@ -157,6 +157,24 @@ def test_a_latents_size_is_shared_out_among_heads(dim, heads):
     assert said == f"agent.dim: expected a multiple of 4 and of agent.heads={heads}, got {dim}"
 
 
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["agent.text=tokenz"], "agent.text must be one of tokens, latent, got 'tokenz'; did you mean 'tokens'?"),
+        (["agent.text=latent"], "agent.text=latent needs agent.bridge=<run folder of a bridge>; python experiments"),
+        (["agent.image=latent"], "agent.image=latent needs agent.bridge=<run folder of a bridge>; python experiments"),
+        (["agent.bridge=runs/b"], "agent.bridge is for agent.text=latent or agent.image=latent, and neither is set"),
+    ],
+)
+def test_what_is_latent_and_a_bridge_belong_together(arguments, said):
+    assert mistake(*arguments).startswith(said)
+
+
+def test_the_folder_of_a_bridge_is_no_number_and_may_be_gone_when_settings_are_read():
+    agent = parse(["agent.text=latent", "agent.image=latent", "agent.bridge=007"]).agent
+    assert (agent.text, agent.image, agent.bridge) == ("latent", "latent", "007")
+
+
 @pytest.mark.parametrize("worlds, workers, minibatches", [(10, 3, 1), (8, 4, 4), (2, 0, 4)])
 def test_worlds_are_shared_out_among_workers_and_minibatches(worlds, workers, minibatches):
     said = mistake(f"ppo.worlds={worlds}", f"ray.workers={workers}", f"ppo.minibatches={minibatches}")
@@ -175,6 +193,7 @@ def test_a_setting_is_a_value_or_a_group(arguments):
         ["env=goto", "env.size=5", "until=0.5", "resume=x", "ray.address=auto", "ppo.lr=1e-5"],
         ["env=my_module:Mine-v0", "env.a=[1, {b: c}]", "env.d.e=null", "json=true", "runs=a b#c'"],
         ["env.kind=additive", "env.coupling=0.5", "agent.memory=gru"],
+        ["agent.text=latent", "agent.bridge=runs/bridge-1"],
     ],
 )
 def test_a_configuration_is_loaded_as_it_was_written(tmp_path, arguments):

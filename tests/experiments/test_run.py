@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from encoders.pixels import PixelConfig, PixelVAE, save_pixels
+from encoders.text.pretrained import save_text
+from encoders.text.tokens import Bytes
+from encoders.text.vae import TextVAE, VAEConfig
 from experiments import run
 from experiments.config import ConfigError, load
 from experiments.recorder import read_metrics
@@ -137,6 +141,17 @@ def test_resuming_goes_on_where_the_run_ended(tmp_path, env):
     assert json.loads((folder / "summary.json").read_text())["steps"] == 128
 
 
+@pytest.mark.parametrize("latent", [["agent.text=latent"], ["agent.text=latent", "agent.image=latent"]])
+def test_an_agent_reads_by_a_bridge_and_its_run_goes_on(tmp_path, latent):
+    bytes_alone = Bytes()
+    save_text(tmp_path / "bridge/text", TextVAE(len(bytes_alone), VAEConfig(width=16, layers=1, heads=2)), bytes_alone)
+    save_pixels(tmp_path / "bridge/pixels", PixelVAE(PixelConfig(latent=4, width=8)))
+    settings = [LAMP, f"agent.bridge={tmp_path / 'bridge'}", *latent]
+    status, folder = go(tmp_path / "runs", *settings)
+    assert status == 0 and go(tmp_path / "runs", f"resume={folder}", "steps=128") == (0, folder)
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 128
+
+
 def test_resuming_a_finished_run_evaluates_it_again(done):
     before, weights = read_metrics(done), (done / "checkpoints" / f"{72:010d}" / "agent.safetensors").read_bytes()
     assert run.main([f"resume={done}", "episodes=12"]) == 0
@@ -181,6 +196,10 @@ def test_a_folder_that_is_no_run_folder(tmp_path, capsys):
         (["agent.psi=video"], "psi=video needs video"),
         (["agent.psi=lat"], "did you mean 'late'"),
         (["agent.image=resnet_18"], "timm knows no image model 'resnet_18'; did you mean 'resnet18'?"),
+        (
+            ["agent.text=latent", "agent.bridge=runs/gone"],
+            "agent.bridge=runs/gone does not exist; python experiments/run",
+        ),
         (["agent.memory=lstm"], "memory must be one of none, gru, got 'lstm'"),
         (["device=gpu"], "device must be auto, cpu or cuda, got 'gpu'"),
         (["env.coupling=2"], "coupling must lie in [0, 1]"),

@@ -1,0 +1,62 @@
+"""Text and picture decoded from one latent state beside what went in, as elements of the page."""
+
+import base64
+import io
+import zipfile
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from experiments.bridge.summary import Summary, at
+from experiments.page import rows_of
+
+_SHOWN = 8
+_SIDE = 128  # pixels that a small picture is enlarged to, in whole multiples
+
+
+def gallery(summary: Summary, folder: Path) -> str:
+    """Examples of the modalities, "" without any.
+
+    Raises:
+        ValueError: one line, for a picture that is damaged or not there.
+    """
+    cards = []
+    for index, row in enumerate(rows_of(at(summary, "modalities", "examples"), dict)[:_SHOWN]):
+        shown = [_column(row, index, folder, *names) for names in _COLUMNS]
+        cards.append(f'<div class="card beside">{"".join(shown)}</div>')
+    return "".join(cards)
+
+
+_COLUMNS = (("went in", "text", "image"), ("decoded from z\u0303", "decoded_text", "decoded_image"))
+
+
+def _column(row: dict[str, Any], index: int, folder: Path, label: str, text: str, image: str) -> str:
+    picture = "" if row.get(image) is None else _element(_pixels(row[image], index, folder, image), label)
+    return f"<div><small>{label}</small>{picture}<p>{escape(str(row.get(text) or ''))}</p></div>"
+
+
+def _pixels(value: Any, index: int, folder: Path, field: str) -> np.ndarray:
+    """A picture (H, W, 3) uint8 of nested numbers, 0 to 255 or, where none is above 1, 0 to 1; or of a file."""
+    source = f"{field} of example {index}"
+    try:
+        if isinstance(value, str):
+            source = str(folder / Path(value).name)  # never out of the folder
+            with np.load(source, allow_pickle=False) as archive:
+                value = archive[field][index]
+        pixels = np.asarray(value, float)
+    except (ValueError, TypeError, OSError, EOFError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{source} should hold {field} (H, W, 3); {' '.join(str(error).split())}") from None
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size or not np.isfinite(pixels).all():
+        raise ValueError(f"{source} should hold {field} (H, W, 3) of numbers, got the shape {pixels.shape}")
+    return np.round(np.clip(pixels * (255 if pixels.max() <= 1 else 1), 0, 255)).astype(np.uint8)
+
+
+def _element(pixels: np.ndarray, label: str) -> str:
+    times = max(1, _SIDE // max(pixels.shape[:2]))
+    png = io.BytesIO()
+    Image.fromarray(pixels.repeat(times, 0).repeat(times, 1)).save(png, "PNG", optimize=True)
+    data = base64.b64encode(png.getvalue()).decode()
+    return f'<img alt="picture, {label}" src="data:image/png;base64,{data}">'

@@ -1,0 +1,75 @@
+"""The text bridge measured: a continuous latent of text, its ELBO, its three curves, and what it is used for."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from experiments.bridge.plan import BridgeConfig, jobs
+from experiments.config import ConfigError, load, override, parse, to_yaml
+from experiments.recorder import write_aside
+from experiments.studies import new_folder
+
+CONFIG = BridgeConfig
+_FREE = ("resume", "ray.workers", "ray.address", "device", "json")  # what may change on resuming
+
+
+def prepare(arguments: list[str]) -> tuple[BridgeConfig, Path]:
+    """A checked configuration and its run folder; corpus and models are tried once, so that mistakes show here."""
+    from encoders.text.tokens import save_tokens
+    from experiments.bridge.bench import TOKENS, open_study
+
+    resume = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
+    if resume:
+        folder = Path(resume[-1])
+        config = _resumed(load(folder, BridgeConfig), arguments)
+        open_study(config, folder)
+        return config, folder
+    config = parse(arguments, BridgeConfig)
+    study = open_study(config, None)
+    config = replace(config, length=study.length)
+    folder = new_folder(config.runs, f"bridge-{Path(config.corpus).name}")
+    save_tokens(folder / TOKENS, study.corpus.tokens)
+    write_aside(folder / "config.yaml", to_yaml(config))
+    return config, folder
+
+
+def run(config: BridgeConfig, folder: Path, console: Console) -> dict[str, Any]:
+    """Do all jobs that are not done, measure what takes the machine alone, and report; Ctrl-C leaves all for later."""
+    from experiments.bridge.bench import is_done, open_study
+    from experiments.bridge.claims import tell
+    from experiments.bridge.conclude import conclude
+    from experiments.bridge.jobs import do
+    from experiments.bridge.report import write_report
+    from experiments.bridge.watch import Watch
+    from experiments.pool import run_jobs
+
+    began, study, todo = time.perf_counter(), open_study(config, folder), jobs(config)
+    whole = not any(is_done(folder, job.name) for job in todo)
+    try:
+        with Watch(folder, [job.name for job in todo], console):
+            done = lambda name: is_done(folder, name)  # noqa: E731
+            failed = run_jobs(todo, do, study, done, config.ray.workers, config.ray.address)
+        with console.status("timing the models"):
+            summary = conclude(study, failed)
+    except KeyboardInterrupt:
+        console.print(f"stopped; continue with study=bridge resume={folder}", soft_wrap=True)
+        return {"stopped": True, "folder": str(folder)}
+    summary |= {"seconds": round(time.perf_counter() - began, 1) if whole else None, "folder": str(folder)}
+    write_aside(folder / "bridge.json", json.dumps(summary, indent=1) + "\n")
+    write_report(folder)
+    tell(summary, console)
+    console.print(f"run folder  {folder}\nreport      {folder / 'report.html'}", soft_wrap=True)
+    return summary
+
+
+def _resumed(config: BridgeConfig, arguments: list[str]) -> BridgeConfig:
+    """A run's own configuration; on resuming only where and how it runs may change."""
+    for argument in arguments:
+        key = argument.partition("=")[0]
+        if key not in ("study", *_FREE):
+            raise ConfigError(f"{key!r} can't change on resuming; only {', '.join(_FREE)} can")
+    return override(config, arguments)
