@@ -27,7 +27,9 @@ def run_jobs(
     workers: int,
     address: str | None = None,
 ) -> dict[str, str]:
-    """Do all jobs that are not done yet, the first ones first; those that fail stop only the ones that need them.
+    """Do all jobs that are not done yet; those that fail stop only the ones that need them.
+
+    Whenever there is room, the first job is begun that needs nothing more: what others wait for should stand early.
 
     Args:
         jobs: what a job needs stands before it.
@@ -55,7 +57,7 @@ def run_jobs(
                 if lost:
                     del left[name]
                     failed[name] = f"needs {lost[0]}, which failed"
-                elif running.isdisjoint(needs) and left.keys().isdisjoint(needs):
+                elif len(running) < max(1, workers) and running.isdisjoint(needs) and left.keys().isdisjoint(needs):
                     del left[name]
                     running.add(name)
                     start(name)

@@ -18,10 +18,13 @@ from encoders.text.tokens import load_tokens
 from experiments.bridge.models import make_baseline, make_latent, make_vae
 from experiments.bridge.plan import FAMILIES, SHORTER, SIZES, BridgeConfig
 from experiments.config import ConfigError
+from experiments.jobs import job_folder
 from experiments.recorder import write_aside
 from experiments.train import choose_device
+from experiments.watch import Step
 
-RESULT, PROGRESS, TOKENS = "result.json", "progress.json", "tokens.json"
+TOKENS = "tokens.json"
+_PROGRESS = "progress.json"
 _RECORDS = 40  # of a fit
 _MILESTONES = (0.25, 0.5, 1.0)  # shares of a fit at which held-out figures are taken
 _ROWS = 512  # that stand for a corpus where it is measured
@@ -145,7 +148,7 @@ class Bench:
             if milestone is not None and record["step"] in marks:
                 record["milestone"] = milestone()
             told = {"stage": stage, "step": record["step"], "steps": steps, "loss": record["loss"]}
-            write_aside(self.folder / PROGRESS, json.dumps(told))
+            write_aside(self.folder / _PROGRESS, json.dumps(told))
 
         return {"report": report, "every": every, "keep": self.folder / f"{stage}.state"}
 
@@ -154,16 +157,11 @@ class Bench:
         return self.study.corpus.batches("train", self.config.batch, self.study.length, drawn)
 
 
-def job_folder(folder: Path, name: str) -> Path:
-    """Where a job works, in a run folder."""
-    return folder / "jobs" / name
-
-
-def results(folder: Path) -> dict[str, Any]:
-    """What the jobs of a run folder that are done have found, by name."""
-    return {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.glob(f"jobs/*/{RESULT}"))}
-
-
-def is_done(folder: Path, name: str) -> bool:
-    """Whether a job has left its result in a run folder."""
-    return (job_folder(folder, name) / RESULT).exists()
+def look(folder: Path, name: str) -> Step | None:
+    """How far a job has come."""
+    path = job_folder(folder, name) / _PROGRESS
+    if not path.exists():
+        return None
+    told = json.loads(path.read_text())
+    words = f"{told['stage']}: {told['step']:,}/{told['steps']:,} steps, loss {told['loss']:.4g}"
+    return Step(told["step"], told["steps"], words)

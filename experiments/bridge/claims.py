@@ -102,7 +102,8 @@ def _rate_distortion(summary: Summary) -> Claim:
     """Judged on each curve at R = H/2, between its points: what lies on a chord can be had, by sharing time."""
     most = 1.0 - _LOW + _SLACK
     claim = f"Curve 1: information of half of H leaves a distortion of at most {100 * most:.0f} % of H"
-    entropy, found = read.entropy_per_token(summary) or math.nan, []  # no rate is between others and nan
+    entropy = read.entropy_per_token(summary, read.split_of_rates(summary)) or math.nan
+    found = []  # no rate is between others and nan
     for width, points in read.by_latent(summary):
         distortions = [distortion / entropy for _, distortion, _ in points]
         lower, upper = zip(*(information.ends for _, _, information in points), strict=True)

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from encoders.text.corpus import SPLITS, Sentences
 from encoders.text.latent import LatentLanguage
 from experiments.bridge import measure
-from experiments.bridge.bench import Bench, Study, is_done, results
+from experiments.bridge.bench import Bench, Study
 from experiments.bridge.claims import claims
 from experiments.bridge.jobs import load_model
 from experiments.bridge.models import write
 from experiments.bridge.plan import FAMILIES
 from experiments.evaluate import hardware, versions
+from experiments.jobs import is_done, results
 from experiments.studies import reproduce
 from unienv.modality import PAD
 
@@ -41,7 +42,7 @@ def conclude(study: Study, failed: Mapping[str, str]) -> dict[str, Any]:
         "corpus": _corpus(study),
         "command": reproduce(study.config),
         "versions": versions(),
-        "hardware": hardware(study.device.type),
+        "hardware": hardware(study.device.type) | ({"precision": "float32"} if study.device.type == "cpu" else {}),
         "config": asdict(study.config),
         "models": entries,
         "guidance": guidance.get("guidance"),

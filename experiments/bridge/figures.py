@@ -51,7 +51,7 @@ def rate_distortion(summary: Summary) -> str:
         Series(f"d = {width}", shade, [Point(rate.middle, d, x_ends=rate.ends) for _, d, rate in points], marker)
         for (width, points), (shade, marker) in zip(curves, shades(len(curves)), strict=True)
     ]
-    entropy = read.entropy_per_token(summary)
+    entropy = read.entropy_per_token(summary, read.split_of_rates(summary))
     bound = [] if entropy is None else [Line("bound H \u2212 R", (0.0, entropy), (entropy, 0.0))]
     labels = "information R, nats a token", "distortion D, nats a token"
     return chart("distortion by information", series, labels, bound, wide=True, zero=True)
@@ -94,15 +94,15 @@ def noised(summary: Summary) -> str:
 
 
 def scaling(summary: Summary) -> dict[str, str]:
-    """Held-out nats a token, and validity, against training FLOPs for each family."""
+    """Against training FLOPs for each family: held-out nats a token, a curve a size, and validity, a point a size."""
     nats, valid = [], []
-    for family in FAMILIES:
-        points = read.sizes(summary, family)
-        marker, bound = MARKERS[len(nats)], " (at most)" * (read.model(summary, family).get("kind") == "at most")
-        losses = [Point(x, loss.value, None, loss.bounds) for x, loss, _ in points if loss]
-        shares = [Point(x, share.value, None, share.share_bounds) for x, _, share in points if share]
-        nats.append(Series(family + bound, FAMILY[family], losses, marker))
-        valid.append(Series(family, FAMILY[family], shares, marker))
+    for family, marker in zip(FAMILIES, MARKERS, strict=False):
+        colour, bound = FAMILY[family], " (at most)" * (read.model(summary, family).get("kind") == "at most")
+        for number, course in enumerate(read.courses(summary, family)):
+            losses = [Point(x, loss.value, None, loss.bounds) for x, loss, _ in course if loss]
+            nats.append(Series("" if number else family + bound, colour, losses, marker))
+        shares = [Point(x, of.value, None, of.share_bounds) for x, _, of in read.sizes(summary, family) if of]
+        valid.append(Series(family, colour, shares, marker))
     entropy = read.entropy_per_token(summary)
     reach = [point.x for each in nats for point in each.points]
     level = [Line("H", (min(reach), entropy), (max(reach), entropy))] if entropy and reach else []

@@ -1,8 +1,5 @@
 """The jobs of the study, each a function of its bench: what it fits and measures, as plain data."""
 
-import json
-import time
-import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -18,12 +15,12 @@ from encoders.text.flops import flops
 from encoders.text.latent import LatentLanguage
 from encoders.text.pretrained import load_text, save_text
 from experiments.bridge import measure, modalities, speaker
-from experiments.bridge.bench import RESULT, Bench, Study, job_folder
+from experiments.bridge.bench import Bench, Study
 from experiments.bridge.generation import generation
 from experiments.bridge.models import make_baseline, make_latent, make_vae, write
 from experiments.bridge.plan import plan
 from experiments.bridge.rate import rate
-from experiments.recorder import write_aside
+from experiments.jobs import job_folder, leave
 from unienv.modality import PAD
 
 Result = dict[str, Any]
@@ -33,20 +30,13 @@ _WEIGHTS = "model.safetensors"
 _GUIDANCES = (1.0, 1.5, 2.0, 3.0)
 _SHOWN = 12  # samples a model
 _WORLD = "match"  # whose text and pictures are decoded from one latent
-_PIXELS, _UNIFIED, _SPEAKER = 1500, 1000, 700  # steps
+_PIXELS, _UNIFIED, _SPEAKER = 1500, 1000, 1200  # steps
 
 
 def do(study: Study, name: str) -> None:
-    """Do a job and leave its result; what it raises is written down beside it."""
-    task, bench, began = plan(study.config)[name], Bench(study, name), time.perf_counter()
-    bench.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        result = _KINDS[task.kind](bench, **task.arguments)
-    except Exception:
-        write_aside(bench.folder / "failure.txt", traceback.format_exc())
-        raise
-    result["job_seconds"] = round(time.perf_counter() - began, 1)
-    write_aside(bench.folder / RESULT, json.dumps(result) + "\n")
+    """Do a job and leave its result."""
+    task, bench = plan(study.config)[name], Bench(study, name)
+    leave(study.folder, name, lambda: _KINDS[task.kind](bench, **task.arguments))
     for state in bench.folder.glob("*.state"):
         state.unlink()
 

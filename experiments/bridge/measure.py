@@ -32,7 +32,7 @@ _OPERATIONS = 2.9e12  # FLOPs of a curve of gaps, about 90 s of one core
 _FIT_STEPS = 40  # of Adam, for the posterior of a row alone
 _FITTED = 4  # of its draws there are as many times fewer
 _TIMES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-_DRAWS, _EXAMPLES = 4, 8  # of reconstructions
+_DRAWS, _EXAMPLES = 32, 8  # of reconstructions
 
 
 def likelihood(

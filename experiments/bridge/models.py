@@ -39,7 +39,7 @@ def make_baseline(config: BridgeConfig, family: str, size: int, share: float = 1
     heads = config.prior.heads
     build = partial(_BASELINES[family], size, num_heads=heads)
     deep = config.vae.layers + config.prior.layers
-    shapes = product(range(2 * heads, 4 * config.prior.width, 2 * heads), range(deep, 2 * deep + 1))
+    shapes = product(range(2 * heads, 4 * config.prior.width, 2 * heads), range(max(1, deep // 2), deep + 1))
     width, layers = closest_shape(build, shapes, target, tolerance=0.1)
     return build(width, layers)
 

@@ -10,10 +10,10 @@ from encoders.text.vae import VAEConfig
 from experiments.config import RayConfig
 from experiments.pool import Job
 
-RATES = tuple((latent, kl) for latent in (4, 8, 16) for kl in (0.001, 0.1, 0.3, 1.0))  # d and weight of the KL
+RATES = tuple((latent, kl) for latent in (4, 8, 16) for kl in (0.001, 0.1, 1.0, 4.0))  # d and weight of the KL
 PRIORS = (0.25, 0.5, 1.0)  # widths of priors on the same latents, as shares of the full one
 SIZES = (0.25, 0.375, 0.5)  # widths of smaller models, as shares of the full one
-SHORTER = 0.5  # steps of models beside the full-sized ones, as a share of theirs
+SHORTER = 0.4  # steps of models beside the full-sized ones, as a share of theirs
 FAMILIES = ("latent", "autoregressive", "masked")
 HEADS = ("words", "autoregressive", "latent")  # of the speaker
 
@@ -47,7 +47,7 @@ class BridgeConfig:
     batch: int = 32
     lr: float = 3e-3
     stage1: int = 1000  # steps of the VAE alone
-    stage2: int = 5000  # steps of VAE and prior; the baselines take as many as both stages together
+    stage2: int = 4000  # steps of VAE and prior; the baselines take as many as both stages together
     samples: int = 1000  # texts that each model writes to be judged
     seed: int = 0
     device: str = "auto"  # auto, cpu, cuda or cuda:0 and so on

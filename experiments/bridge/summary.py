@@ -95,6 +95,12 @@ def entropy_per_token(summary: Summary, split: str = "test") -> float | None:
     return None if whole is None or not tokens else whole / tokens
 
 
+def split_of_rates(summary: Summary) -> str:
+    """The split whose law curve 1 is of."""
+    named = [row.get("split") for row in rows_of(at(summary, "curves", "rate_distortion"), dict)]
+    return "train" if "train" in named else "test"
+
+
 def by_latent(summary: Summary) -> Iterator[tuple[int, list[tuple[float, float, Range]]]]:
     """Curve 1 for each d, ascending: (KL weight, distortion, information) by ascending information."""
     found: dict[int, list[tuple[float, float, Range]]] = {}
@@ -120,11 +126,19 @@ def priors(summary: Summary) -> list[tuple[int, list[tuple[float, Range]]]]:
     return sorted(found, key=lambda size: size[0])
 
 
+def courses(summary: Summary, family: str) -> list[list[tuple[float, Mean | None, Mean | None]]]:
+    """Scaling of a family, a list for each size, ascending: (FLOPs, held-out nats a token, valid) along training."""
+    found: dict[float, list[tuple[float, Mean | None, Mean | None]]] = {}
+    for row in rows_of(summary.get("scaling"), dict):
+        flops, size = finite(row.get("flops")), finite(row.get("parameters"))
+        if row.get("family") == family and flops is not None and size is not None:
+            found.setdefault(size, []).append((flops, mean(row, "nats"), mean(row, "valid")))
+    return [sorted(points, key=lambda point: point[0]) for _, points in sorted(found.items())]
+
+
 def sizes(summary: Summary, family: str) -> list[tuple[float, Mean | None, Mean | None]]:
-    """Scaling of a family: (FLOPs, held-out nats a token, valid) by ascending FLOPs."""
-    rows = [row for row in rows_of(summary.get("scaling"), dict) if row.get("family") == family]
-    points = [(x, mean(row, "nats"), mean(row, "valid")) for row in rows if (x := finite(row.get("flops"))) is not None]
-    return sorted(points, key=lambda point: point[0])
+    """The same at the end of training, a point for each size."""
+    return [course[-1] for course in courses(summary, family)]
 
 
 def failures(summary: Summary) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ STUDIES = {
     "worlds": "experiments.studies.worlds",
     "play": "experiments.studies.play",
     "bridge": "experiments.studies.bridge",
+    "ablation": "experiments.studies.ablation",
 }
 
 

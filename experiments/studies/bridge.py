@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +40,20 @@ def prepare(arguments: list[str]) -> tuple[BridgeConfig, Path]:
 
 def run(config: BridgeConfig, folder: Path, console: Console) -> dict[str, Any]:
     """Do all jobs that are not done, measure what takes the machine alone, and report; Ctrl-C leaves all for later."""
-    from experiments.bridge.bench import is_done, open_study
+    from experiments.bridge.bench import look, open_study
     from experiments.bridge.claims import tell
     from experiments.bridge.conclude import conclude
     from experiments.bridge.jobs import do
     from experiments.bridge.report import write_report
-    from experiments.bridge.watch import Watch
+    from experiments.jobs import is_done
     from experiments.pool import run_jobs
+    from experiments.watch import Watch
 
     began, study, todo = time.perf_counter(), open_study(config, folder), jobs(config)
-    whole = not any(is_done(folder, job.name) for job in todo)
+    done = partial(is_done, folder)
+    whole = not any(done(job.name) for job in todo)
     try:
-        with Watch(folder, [job.name for job in todo], console):
-            done = lambda name: is_done(folder, name)  # noqa: E731
+        with Watch([job.name for job in todo], done, partial(look, folder), console):
             failed = run_jobs(todo, do, study, done, config.ray.workers, config.ray.address)
         with console.status("timing the models"):
             summary = conclude(study, failed)

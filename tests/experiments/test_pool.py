@@ -47,6 +47,13 @@ def test_jobs_run_side_by_side_and_a_lost_process_is_replaced(tmp_path):
     assert (tmp_path / "killed").exists()
 
 
+def test_what_others_wait_for_comes_before_what_stands_behind_it(tmp_path):
+    begun = []
+    jobs = [Job("long"), Job("needs it", ("long",)), Job("last")]
+    assert run_jobs(jobs, lambda _, name: begun.append(name), None, lambda name: False, 0) == {}
+    assert begun == ["long", "needs it", "last"]
+
+
 def test_what_needs_a_failed_job_is_not_waited_for(tmp_path):
     failed = run_jobs([Job("bad"), Job("after bad", ("bad",))], note, tmp_path, lambda name: False, 0)
     assert list(failed) == ["bad", "after bad"]

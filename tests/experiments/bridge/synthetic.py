@@ -100,7 +100,9 @@ def make_scaling():
                 "nats": told(floor + start * 0.55**i, 0.006),
                 "valid": share(1 - 0.25 * (start + 0.02) * 0.45**i),
             }
-            rows.append({"family": family, "width": width, "parameters": 400 * width**2, "flops": flops, **figures})
+            size = {"family": family, "width": width, "parameters": 400 * width**2}
+            rows.append({**size, "flops": flops / 2, "nats": told(floor + start * 0.62**i, 0.006)})
+            rows.append({**size, "flops": flops, **figures})
     return rows
 
 

@@ -1,0 +1,40 @@
+"""What jobs of a study leave in its run folder: a folder each, with a result once it is done."""
+
+import json
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from experiments.recorder import write_aside
+
+_RESULT, _FAILURE = "result.json", "failure.txt"
+
+
+def job_folder(folder: Path, name: str) -> Path:
+    """Where a job works, in a run folder."""
+    return folder / "jobs" / name
+
+
+def is_done(folder: Path, name: str) -> bool:
+    """Whether a job has left its result."""
+    return (job_folder(folder, name) / _RESULT).exists()
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """What the jobs that are done have found, by name."""
+    return {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.glob(f"jobs/*/{_RESULT}"))}
+
+
+def leave(folder: Path, name: str, work: Callable[[], dict[str, Any]]) -> None:
+    """Do a job and leave its result, and the seconds it took; what it raises is written down, and raised."""
+    place, began = job_folder(folder, name), time.perf_counter()
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        result = work()
+    except Exception:
+        write_aside(place / _FAILURE, traceback.format_exc())
+        raise
+    (place / _FAILURE).unlink(missing_ok=True)
+    write_aside(place / _RESULT, json.dumps(result | {"job_seconds": round(time.perf_counter() - began, 1)}) + "\n")

@@ -1,0 +1,80 @@
+"""What one shared latent gains over late fusion and one modality, in worlds of measured non-separability."""
+
+import json
+import time
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from experiments.ablation.plan import PRESETS, AblationConfig, jobs, read_grid, run_config, trials
+from experiments.config import ConfigError, build, load, override, to_yaml
+from experiments.recorder import write_aside
+from experiments.studies import new_folder
+from unienv.spelling import check_choice
+
+CONFIG = AblationConfig
+_OWN = ("study", "preset", "margin", "ray.workers", "ray.address", "runs", "resume", "json")
+_FREE = ("study", "resume", "ray.workers", "ray.address", "json")  # what may change on resuming
+
+
+def prepare(arguments: list[str]) -> tuple[AblationConfig, Path]:
+    """A checked configuration and its run folder; the settings of every trial are checked here."""
+    resume = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
+    if resume:
+        return _resumed(load(Path(resume[-1]), AblationConfig), arguments), Path(resume[-1])
+    own = [a for a in arguments if a.partition("=")[0] in _OWN]
+    config = override(AblationConfig(), own)
+    check_choice("preset", config.preset, tuple(PRESETS))
+    grid = read_grid(PRESETS[config.preset].split()) | read_grid([a for a in arguments if a not in own])
+    config = build({**asdict(config), **grid}, AblationConfig)
+    from experiments.train import make_learner
+
+    tried: set[str] = set()
+    for trial in trials(config):
+        one = run_config(config, trial)
+        if trial.cell.env not in tried:
+            make_learner(one).envs.close()
+        tried.add(trial.cell.env)
+    folder = new_folder(config.runs, "ablation")
+    write_aside(folder / "config.yaml", to_yaml(config))
+    return config, folder
+
+
+def run(config: AblationConfig, folder: Path, console: Console) -> dict[str, Any]:
+    """Do all trials and measurements that are not done, and report; Ctrl-C leaves the rest for later."""
+    from experiments.ablation.conclude import conclude, to_csv, to_markdown
+    from experiments.ablation.report import tell, write_report
+    from experiments.ablation.trial import Grid, do, look
+    from experiments.jobs import is_done
+    from experiments.pool import run_jobs
+    from experiments.watch import Watch
+
+    began, grid, todo, done = time.perf_counter(), Grid(config, folder), jobs(config), partial(is_done, folder)
+    whole = not any(done(job.name) for job in todo)
+    try:
+        with Watch([job.name for job in todo], done, partial(look, grid), console):
+            failed = run_jobs(todo, do, grid, done, config.ray.workers, config.ray.address)
+    except KeyboardInterrupt:
+        console.print(f"stopped; continue with study=ablation resume={folder}", soft_wrap=True)
+        return {"stopped": True, "folder": str(folder)}
+    seconds = round(time.perf_counter() - began, 1) if whole else None
+    summary = conclude(grid, failed) | {"seconds": seconds, "folder": str(folder)}
+    write_aside(folder / "ablation.json", json.dumps(summary, indent=1) + "\n")
+    write_aside(folder / "ablation.csv", to_csv(summary))
+    write_aside(folder / "ablation.md", to_markdown(summary))
+    write_report(folder)
+    tell(summary, console)
+    console.print(f"run folder  {folder}\nreport      {folder / 'report.html'}", soft_wrap=True)
+    return summary
+
+
+def _resumed(config: AblationConfig, arguments: list[str]) -> AblationConfig:
+    """A run's own configuration; on resuming only where and how it runs may change."""
+    for argument in arguments:
+        key = argument.partition("=")[0]
+        if key not in _FREE:
+            raise ConfigError(f"{key!r} can't change on resuming; only {', '.join(_FREE)} can")
+    return override(config, arguments)
