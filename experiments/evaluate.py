@@ -25,9 +25,9 @@ from unienv.backend import to_numpy
 from unienv.registry import parameters_of
 from unienv.render import picture
 
-_WORLDS = 64  # slots of an evaluation
+SLOTS = 64  # slots of an evaluation
 _FRAMES, _EPISODES = 200, 8  # at most, to watch
-_UNSEEN = 1 << 52  # seeds of evaluation lie above it, those of training below
+UNSEEN = 1 << 52  # seeds of evaluation lie above it, those of training below
 
 
 def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
@@ -35,8 +35,8 @@ def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
 
     A policy trained on a world's split "train" is measured on its split "test" too, as "held_out".
     """
-    envs = make_envs(config.env, min(_WORLDS, config.episodes), torch.device("cpu"))
-    measure = partial(objective, gamma=config.ppo.gamma, episodes=config.episodes, seed=_UNSEEN + config.seed)
+    envs = make_envs(config.env, min(SLOTS, config.episodes), torch.device("cpu"))
+    measure = partial(objective, gamma=config.ppo.gamma, episodes=config.episodes, seed=UNSEEN + config.seed)
     agent = measure(envs, learner.policy(envs.num_envs, seed=config.seed))
     generator = np.random.default_rng(config.seed)
     anchors = {"random": measure(envs, RandomPolicy(Actions(envs.single_action_space), generator))}
@@ -81,7 +81,7 @@ def watch(config: RunConfig, learner: Learner, path: Path) -> None:
     for episode in range(_EPISODES):
         if len(rows) >= _FRAMES:
             break
-        rows += _episode(envs, learner.policy(1, seed=episode), episode, _UNSEEN + config.seed + episode)
+        rows += _episode(envs, learner.policy(1, seed=episode), episode, UNSEEN + config.seed + episode)
     columns = {key: np.stack([np.asarray(row[key]) for row in rows]) for key in rows[0]}
     space = envs.single_action_space
     if isinstance(space, Discrete):

@@ -5,7 +5,6 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from encoders.text.corpus import SPLITS, Corpus, Sentences, open_corpus
 from encoders.text.fit import Record, fit
 from encoders.text.tokens import load_tokens
 from experiments.bridge.models import make_baseline, make_latent, make_vae
-from experiments.bridge.plan import FAMILIES, SHORTER, SIZES, BridgeConfig
+from experiments.bridge.plan import SHORTER, BridgeConfig, plan
 from experiments.config import ConfigError
 from experiments.jobs import job_folder
 from experiments.recorder import write_aside
@@ -27,7 +26,8 @@ TOKENS = "tokens.json"
 _PROGRESS = "progress.json"
 _RECORDS = 40  # of a fit
 _MILESTONES = (0.25, 0.5, 1.0)  # shares of a fit at which held-out figures are taken
-_ROWS = 512  # that stand for a corpus where it is measured
+_ROWS = 512  # of a table of texts, at most, where a corpus is measured
+_DRAWN = 96  # rows that stand for a larger corpus there: densities of latents take long
 _LENGTH = 64  # of rows of a user's files
 
 
@@ -63,8 +63,9 @@ def open_study(config: BridgeConfig, folder: Path | None) -> Study:
         next(corpus.batches(split, 1, length, Generator()))
     with torch.device("meta"):
         make_latent(config, make_vae(config, len(corpus.tokens)))
-        for family, share in product(FAMILIES[1:], (1.0, *SIZES)):
-            make_baseline(config, family, len(corpus.tokens), share)
+        for task in plan(config).values():
+            if task.kind == "baseline":
+                make_baseline(config, size=len(corpus.tokens), **task.arguments)
     return study
 
 
@@ -113,7 +114,7 @@ class Bench:
         corpus, length = self.study.corpus, self.study.length
         if isinstance(corpus, Sentences) and len(rows := corpus.rows(split, length)) <= _ROWS:
             return rows, corpus.probabilities(split)
-        return next(corpus.batches(split, _ROWS, length, Generator().manual_seed(self.config.seed))), None
+        return next(corpus.batches(split, _DRAWN, length, Generator().manual_seed(self.config.seed))), None
 
     def rows(self) -> Tensor:
         """A batch of the training split, (B, L)."""

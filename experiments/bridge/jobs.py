@@ -28,6 +28,7 @@ Loss = Callable[[Tensor, Generator], Mapping[str, Tensor]]
 
 _WEIGHTS = "model.safetensors"
 _GUIDANCES = (1.0, 1.5, 2.0, 3.0)
+_GAP = 2e12  # FLOPs of the inference gap: at most a minute or two of one core
 _SHOWN = 12  # samples a model
 _WORLD = "match"  # whose text and pictures are decoded from one latent
 _PIXELS, _UNIFIED, _SPEAKER = 1500, 1000, 1200  # steps
@@ -130,7 +131,8 @@ def _is_valid(corpus: Corpus, text: str) -> bool | None:
 
 def _gap(bench: Bench) -> Result:
     rows, law = bench.law("test")
-    return measure.gap_curve(load_model(bench.study, "stage2"), rows, law, bench.fresh())  # type: ignore[arg-type]
+    model: Any = load_model(bench.study, "stage2")
+    return measure.gap_curve(model, rows, law, bench.fresh(), operations=_GAP)
 
 
 def _guidance(bench: Bench) -> Result:

@@ -33,14 +33,14 @@ def make_prior(config: BridgeConfig, share: float = 1.0) -> Prior:
 
 
 def make_baseline(config: BridgeConfig, family: str, size: int, share: float = 1.0) -> nn.Module:
-    """A baseline of as many parameters, to some percent, as VAE and prior of that share have together."""
+    """A baseline of about as many parameters as VAE and prior of that share have together."""
     with torch.device("meta"):
         target = sum(map(count_parameters, (make_vae(config, size, share), make_prior(config, share))))
     heads = config.prior.heads
     build = partial(_BASELINES[family], size, num_heads=heads)
     deep = config.vae.layers + config.prior.layers
     shapes = product(range(2 * heads, 4 * config.prior.width, 2 * heads), range(max(1, deep // 2), deep + 1))
-    width, layers = closest_shape(build, shapes, target, tolerance=0.1)
+    width, layers = closest_shape(build, shapes, target, tolerance=0.2)
     return build(width, layers)
 
 

@@ -23,7 +23,7 @@ class PriorConfig:
     """Shape of the prior."""
 
     width: int = 64
-    layers: int = 2
+    layers: int = 4
     heads: int = 4  # attention heads
     block: int = 2  # latents that are generated together
 
@@ -41,13 +41,13 @@ class BridgeConfig:
     tokens: str | None = None  # words, bytes or bpe; none for words of worlds and bytes of files
     vocabulary: int = 1024  # V of bpe, at most
     length: int | None = None  # L of rows; none for the longest sentence, 64 for files
-    vae: VAEConfig = field(default_factory=lambda: VAEConfig(width=48, latent=8, patch=2))
+    vae: VAEConfig = field(default_factory=lambda: VAEConfig(width=48, layers=1, latent=8, patch=2))
     prior: PriorConfig = field(default_factory=PriorConfig)
     latent: LatentConfig = field(default_factory=lambda: LatentConfig(reference=5e-3))
     batch: int = 32
     lr: float = 3e-3
     stage1: int = 1000  # steps of the VAE alone
-    stage2: int = 4000  # steps of VAE and prior; the baselines take as many as both stages together
+    stage2: int = 3000  # steps of VAE and prior; the baselines take as many as both stages together
     samples: int = 1000  # texts that each model writes to be judged
     seed: int = 0
     device: str = "auto"  # auto, cpu, cuda or cuda:0 and so on
@@ -78,10 +78,10 @@ def plan(config: BridgeConfig) -> dict[str, Task]:
         tasks |= {f"{name}-{share}": Task("baseline", {"family": name, "share": share}) for name in FAMILIES[1:]}
     tasks["gap"] = Task("gap", {}, ("stage2",))
     tasks["guidance"] = Task("guidance", {}, ("stage2",))
-    tasks |= {f"prior-{share}": Task("prior", {"share": share}, ("stage1",)) for share in reversed(PRIORS)}
-    tasks |= {f"rate-{d}-{kl}": Task("rate", {"latent": d, "kl": kl}) for d, kl in RATES}
     if not is_path(config):
         tasks["modalities"] = Task("modalities", {}, ("stage2", "pixels"))
+    tasks |= {f"prior-{share}": Task("prior", {"share": share}, ("stage1",)) for share in reversed(PRIORS)}
+    tasks |= {f"rate-{d}-{kl}": Task("rate", {"latent": d, "kl": kl}) for d, kl in RATES}
     return tasks
 
 

@@ -12,7 +12,7 @@ from experiments.run import main
 
 SMALL = [
     "study=bridge", "vae.width=16", "vae.layers=1", "vae.heads=2", "vae.latent=4", "vae.patch=1", "prior.width=16",
-    "prior.layers=1", "prior.heads=2", "prior.block=2", "batch=8", "stage1=4", "stage2=4", "samples=100",
+    "prior.layers=2", "prior.heads=2", "prior.block=2", "batch=8", "stage1=4", "stage2=4", "samples=100",
     "device=cpu", "ray.workers=0", "json=true",
 ]  # fmt: skip
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
@@ -24,12 +24,12 @@ def little():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "RATES", ((4, 0.01), (4, 0.1)))
         patch.setattr(plan, "PRIORS", (1.0,))
-        patch.setattr(plan, "SIZES", (0.5,))
+        patch.setattr(plan, "SIZES", (0.75,))
         for name in ("_PIXELS", "_UNIFIED", "_SPEAKER"):
             patch.setattr(jobs, name, 3)
         patch.setattr(jobs, "_GUIDANCES", (1.0, 2.0))
-        patch.setattr("experiments.bridge.measure._OPERATIONS", 1e9)
-        patch.setattr("experiments.bridge.speaker._LEARNING", 5, raising=False)
+        patch.setattr(jobs, "_GAP", 1e9)
+        patch.setattr("experiments.bridge.speaker._VAE_STEPS", 3)
         yield
 
 
@@ -99,7 +99,7 @@ def test_a_job_that_fails_is_told_and_stops_only_what_needs_it(little, tmp_path,
     (folder,) = tmp_path.iterdir()
     failed = read(folder)["failed"]
     assert failed["stage2"] == "RuntimeError: out of luck"
-    assert failed["gap"] == "needs stage2, which failed" and set(failed) >= {"guidance", "modalities", "latent-0.5"}
+    assert failed["gap"] == "needs stage2, which failed" and set(failed) >= {"guidance", "modalities", "latent-0.75"}
     assert "RuntimeError" in (folder / "jobs" / "stage2" / "failure.txt").read_text()
     assert "out of luck" in capsys.readouterr().err
 

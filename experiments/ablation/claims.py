@@ -1,0 +1,72 @@
+"""What the ablation study shows: tests that were stated before it, "not decided" where an interval allows both."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.ablation.statistics import LEVEL
+from experiments.page import brief, number
+from experiments.studies.reading import ZERO
+
+HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
+
+_ENDS = ("value", "low", "high")
+
+Found = Mapping[str, Any]
+
+
+def claims(summary: Found, margin: float) -> list[dict[str, str]]:
+    """The two tests stated before the study, and what its cells show besides."""
+    return [_increases(summary["trend"]), _nothing(summary["controls"], margin), _ahead(summary["cells"])]
+
+
+def _increases(trend: Found) -> dict[str, str]:
+    verdict = OPEN
+    if trend["p"] is not None and trend["p"] <= LEVEL:
+        verdict = HOLDS
+    elif trend["rho"] and trend["rho"]["high"] is not None and trend["rho"]["high"] <= 0:
+        verdict = FAILS
+    return {"claim": "Stated before: the gap increases with NS", "verdict": verdict, "evidence": trend["statement"]}
+
+
+def _nothing(controls: Sequence[Found], margin: float) -> dict[str, str]:
+    """All cells have to pass, so that no correction is needed."""
+    claim = f"Stated before: no gap where NS = 0, the 95 % interval lies inside \u00b1{margin:g} in every such cell"
+    known = [control for control in controls if control["gap"] and control["equivalent"] is not None]
+    gaps = [control["gap"] for control in known if control["gap"]["low"] is not None]
+    verdict = OPEN
+    if controls and len(known) == len(controls) and all(control["equivalent"] for control in known):
+        verdict = HOLDS
+    elif any(gap["low"] >= margin or gap["high"] <= -margin for gap in gaps):
+        verdict = FAILS
+    told = [f"{name_of(control)} {said(control['gap'])}" for control in known]
+    return {"claim": claim, "verdict": verdict, "evidence": "; ".join(told) or "No such cell has a gap."}
+
+
+def _ahead(told: Sequence[Found]) -> dict[str, str]:
+    claim = "The joint form is ahead of late fusion in every cell with NS > 0, corrected for the number of cells"
+    coupled = [cell for cell in told if (nats_of(cell) or 0.0) > 0.0]
+    known = [cell for cell in coupled if cell["gap"]]
+    ahead = [cell for cell in known if cell["gap"]["p_step_down"] <= LEVEL]
+    behind = [cell for cell in known if cell["gap"]["high"] is not None and cell["gap"]["high"] <= 0]
+    verdict = HOLDS if coupled and len(ahead) == len(coupled) else FAILS if behind else OPEN
+    cells = [f"{name_of(cell)} {said(cell['gap'])}, p = {brief(cell['gap']['p_step_down'])}" for cell in known]
+    evidence = f"{len(ahead)} of {len(coupled)}: {'; '.join(cells)}" if known else "No such cell has a gap."
+    return {"claim": claim, "verdict": verdict, "evidence": evidence}
+
+
+def nats_of(cell: Found) -> float | None:
+    """NS of a cell's feedback, 0.0 where it is nothing but rounding; None where it is not known."""
+    return cell["ns"] and (round(cell["ns"]["nats"], 9) if cell["ns"]["nats"] > ZERO else 0.0)
+
+
+def name_of(cell: Found) -> str:
+    """World and coupling, for people."""
+    return cell["env"] if cell["coupling"] is None else f"{cell['env']} {cell['coupling']:g}"
+
+
+def said(estimate: Found | None) -> str:
+    """An estimate with its interval."""
+    if estimate is None:
+        return "n/a"
+    value, low, high = (number(end if end is None else round(end, 3) + 0.0) for end in map(estimate.get, _ENDS))
+    return value if estimate["low"] is None else f"{value} [{low}, {high}]"

@@ -1,0 +1,161 @@
+"""The ablation study's settings, and the grid of trials and measurements that it is made of.
+
+env=match,goto env.coupling=0,0.5,1 agent.psi=joint,late seed=0:5 ppo.lr=3e-4
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, NamedTuple
+
+from agents.distributed import cores
+from encoders.psi import FORMS
+from experiments.config import ConfigError, RayConfig, RunConfig, parse
+from experiments.pool import Job
+from unienv.registry import parameters_of, world_class
+from unienv.spelling import check_choice
+
+DIAL = "env.coupling"
+GRID = ("env", DIAL, "agent.psi", "seed")  # settings that may be lists, 0,0.5,1, or ranges of whole numbers, 0:5
+PRESETS = {
+    "quick": "env=match env.coupling=0,0.25,0.5,0.75,1 agent.psi=joint,late,text,image seed=0:5",
+    "full": "env=match,goto,manual,chase,describe,terminal env.coupling=0,0.25,0.5,0.75,1 "
+    "agent.psi=joint,late,text,image seed=0:5",
+}
+BUDGETS = {
+    "match": 60_000, "goto": 1_200_000, "manual": 2_000_000, "chase": 1_000_000, "describe": 1_000_000,
+    "terminal": 600_000,
+}  # fmt: skip
+_BUDGET = 500_000  # env steps in worlds without an entry there
+
+
+@dataclass
+class AblationConfig:
+    """One study. Any setting of a training run may be given besides, and holds for all trials."""
+
+    study: str = "ablation"
+    preset: str = "quick"  # quick or full: the grid, of which any part that is given besides is replaced
+    worlds: list[str] = field(default_factory=list)  # or other environments
+    coupling: list[float] = field(default_factory=list)  # where a world has that dial
+    psi: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    trial: list[str] = field(default_factory=list)  # settings of all trials, key=value
+    margin: float = 0.05  # of normalised return, within which a gap counts as none
+    ray: RayConfig = field(default_factory=lambda: RayConfig(workers=cores()))  # trials side by side
+    runs: str = "runs"  # folder of run folders
+    resume: str | None = None  # run folder to continue
+    json: bool = False  # whether the last line of output is one JSON object
+
+
+class Cell(NamedTuple):
+    """A world at one setting of its dial; coupling is None where it has no dial."""
+
+    env: str
+    coupling: float | None
+
+    @property
+    def name(self) -> str:
+        """For people and for folders."""
+        return self.env if self.coupling is None else f"{self.env}-{self.coupling:g}"
+
+
+class Trial(NamedTuple):
+    """An agent of one form and seed in a cell."""
+
+    cell: Cell
+    psi: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its job."""
+        return f"{self.cell.name}-{self.psi}-{self.seed}"
+
+
+def cells(config: AblationConfig) -> list[Cell]:
+    """All cells; a world without the dial has one."""
+    return [Cell(env, coupling) for env in config.worlds for coupling in (config.coupling if has_dial(env) else [None])]
+
+
+def trials(config: AblationConfig) -> list[Trial]:
+    """All trials, those of one seed together: a study that is cut off has whole seeds."""
+    return [Trial(cell, psi, seed) for seed, cell, psi in product(config.seeds, cells(config), config.psi)]
+
+
+def jobs(config: AblationConfig) -> list[Job]:
+    """Measurements of the cells, then trials."""
+    return [Job(f"ns-{cell.name}") for cell in cells(config)] + [Job(trial.name) for trial in trials(config)]
+
+
+def has_dial(env: str) -> bool:
+    """Whether a world's coupling can be set."""
+    try:
+        return "coupling" in parameters_of(world_class(env)[0])
+    except ValueError:  # an environment that is none of ours
+        return False
+
+
+def run_config(config: AblationConfig, trial: Trial) -> RunConfig:
+    """The training run of a trial."""
+    return parse([*config.trial, *settings(config, trial)])
+
+
+def settings(config: AblationConfig, trial: Trial) -> list[str]:
+    """What a trial sets besides what is common to all, as arguments of a training run."""
+    told = [f"env={trial.cell.env}", f"agent.psi={trial.psi}", f"seed={trial.seed}"]
+    if trial.cell.coupling is not None:
+        told.append(f"{DIAL}={trial.cell.coupling:g}")
+    if not any(argument.startswith("steps=") for argument in config.trial):
+        told.append(f"steps={BUDGETS.get(trial.cell.env, _BUDGET)}")
+    return told
+
+
+def read_grid(arguments: Iterable[str]) -> dict[str, Any]:
+    """Lists of the grid by setting, and under "trial" what holds for all trials.
+
+    Raises:
+        ConfigError: one line, for a list that is none.
+    """
+    found: dict[str, Any] = {"trial": []}
+    for argument in arguments:
+        key, _, text = argument.partition("=")
+        if key not in GRID:
+            found["trial"].append(argument)
+        elif key == "seed":
+            found["seeds"] = _whole_numbers(text)
+        elif key == DIAL:
+            found["coupling"] = _numbers(text)
+        else:
+            found["worlds" if key == "env" else "psi"] = _names(key, text)
+    for form in found.get("psi", ()):
+        check_choice("agent.psi", form, FORMS)
+    return found
+
+
+def _names(key: str, text: str) -> list[str]:
+    names = text.split(",")
+    if not all(names) or len(set(names)) < len(names):
+        raise ConfigError(f"{key}: expected different names with commas between, got {text!r}")
+    return names
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        numbers = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        raise ConfigError(f"{DIAL}: expected numbers with commas between, such as 0,0.5,1, got {text!r}") from None
+    return numbers
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        if ":" in text:
+            low, high = map(int, text.split(":"))
+            numbers = list(range(low, high))
+        else:
+            numbers = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        numbers = []
+    if not numbers or numbers[0] < 0:
+        raise ConfigError(f"seed: expected whole numbers such as 0,1,2 or a range such as 0:5, got {text!r}")
+    return numbers

@@ -1,0 +1,259 @@
+"""Reading ablation.json, of which any part may be missing or damaged: whatever cannot be read is left out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from experiments.ablation.statistics import LEVEL, Estimate
+from experiments.page import finite, number, rows_of
+from experiments.studies.reading import ZERO
+
+Summary = Mapping[str, Any]
+FORMS = ("joint", "late", "text", "image", "video")  # in the order of the page; others follow
+AHEAD, SLIGHT, EQUAL, BEHIND, OPEN = VERDICTS = (
+    "joint ahead", "joint ahead, within the margin", "no gap", "late ahead", "not decided"
+)  # fmt: skip
+
+
+class NS(NamedTuple):
+    """Non-separability of a cell's feedback, in nats a step."""
+
+    nats: float
+    share: float | None  # of I(X;Y)
+    how: str
+    command: str
+
+
+class Form(NamedTuple):
+    """What the agents of one form reach; scores by seed."""
+
+    scores: Mapping[str, float]
+    iqm: Estimate | None
+    success: Estimate | None
+
+
+class Tests(NamedTuple):
+    """p of a paired one-sided test of a gap above 0: alone, corrected for all cells, and the least that can be."""
+
+    alone: float | None
+    holm: float | None
+    step_down: float | None
+    smallest: float | None
+
+    @property
+    def corrected(self) -> float | None:
+        """By step-down, which few seeds can pass, where it is known; else by Holm."""
+        return self.holm if self.step_down is None else self.step_down
+
+
+class Progress(NamedTuple):
+    """Success at a time of training, over seeds."""
+
+    steps: float
+    mean: float
+    low: float
+    high: float
+
+
+class CellResult(NamedTuple):
+    """A world at one setting of its dial."""
+
+    env: str
+    coupling: float | None
+    normalised: bool  # 0 for random actions, 1 for the oracle; else scores are J itself
+    parameters: Mapping[str, Any]
+    steps: float | None
+    ns: NS | None
+    anchors: Mapping[str, float]
+    forms: Mapping[str, Form]
+    gap: Estimate | None
+    tests: Tests
+    equivalent: bool | None
+    improvement: Estimate | None
+    shuffle: Mapping[str, Estimate]
+    emap: Estimate | None
+    whole: Estimate | None
+    curves: Mapping[str, Sequence[Progress]]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.env if self.coupling is None else f"{self.env} {self.coupling:g}"
+
+    @property
+    def verdict(self) -> str:
+        """What the gap's interval and its corrected p say."""
+        p = self.tests.corrected
+        if self.gap and p is not None and p <= LEVEL and self.gap.value > 0:
+            return SLIGHT if self.equivalent else AHEAD
+        if self.equivalent:
+            return EQUAL
+        return BEHIND if self.gap and self.gap.high is not None and self.gap.high < 0 else OPEN
+
+
+class Trend(NamedTuple):
+    """Rank correlation of gap and non-separability over cells, and its pre-stated test."""
+
+    rho: Estimate | None
+    p: float | None
+    smallest: float | None
+    n: float | None
+    statement: str
+
+
+class Control(NamedTuple):
+    """A cell without non-separability."""
+
+    name: str
+    gap: Estimate | None
+    equivalent: bool | None
+
+
+def at(value: Any, *path: str) -> Any:
+    """What lies inside objects at a path of names; None where there is nothing."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def estimate(value: Any) -> Estimate | None:
+    """{"value", "low", "high"}, or a number alone; None where there is no value."""
+    if not isinstance(value, dict):
+        value = {"value": value}
+    known, low, high = (finite(value.get(name)) for name in Estimate._fields)
+    return None if known is None else Estimate(known, low, high)
+
+
+def cells(summary: Summary) -> list[CellResult]:
+    """All cells that have a name, in the order of the file, those of a world by ascending coupling."""
+    found = [_cell(row) for row in rows_of(summary.get("cells"), dict) if isinstance(row.get("env"), str)]
+    worlds = list(dict.fromkeys(cell.env for cell in found))
+    return sorted(found, key=lambda cell: (worlds.index(cell.env), cell.coupling or 0.0))
+
+
+def by_world(found: Sequence[CellResult]) -> dict[str, list[CellResult]]:
+    """Cells of each world."""
+    return {env: [cell for cell in found if cell.env == env] for env in dict.fromkeys(cell.env for cell in found)}
+
+
+def forms_of(found: Sequence[CellResult]) -> list[str]:
+    """Forms that any cell knows, in the order of the page."""
+    known = dict.fromkeys(form for cell in found for form in (*cell.forms, *cell.curves))
+    return [form for form in FORMS if form in known] + [form for form in known if form not in FORMS]
+
+
+def trend(summary: Summary) -> Trend:
+    """The trend over cells, its parts None where they are not known."""
+    found = summary.get("trend")
+    p, smallest, n = (finite(at(found, name)) for name in ("p", "smallest", "n"))
+    return Trend(estimate(at(found, "rho")), p, smallest, n, _text(at(found, "statement")))
+
+
+def margin(summary: Summary) -> float | None:
+    """Of normalised return, within which a gap counts as none."""
+    known = (finite(at(summary, *path)) for path in (("trend", "margin"), ("config", "margin")))
+    return next((value for value in known if value is not None and value > 0), None)
+
+
+def controls(summary: Summary) -> list[Control]:
+    """Cells without non-separability, as the file lists them."""
+    found = []
+    for row in rows_of(summary.get("controls"), dict):
+        gap, coupling = estimate(row.get("gap")), finite(row.get("coupling"))
+        if isinstance(row.get("env"), str):
+            name = row["env"] if coupling is None else f"{row['env']} {coupling:g}"
+            found.append(Control(name, gap, _flag(row.get("equivalent"))))
+    return found
+
+
+def failures(summary: Summary) -> list[tuple[str, str]]:
+    """Jobs, trials and measurements, that failed, and why."""
+    failed = summary.get("failed")
+    return [(str(trial), str(why)) for trial, why in failed.items()] if isinstance(failed, dict) else []
+
+
+def bounds(value: Estimate) -> tuple[float, float]:
+    """Ends of an interval; the value itself where they are not known."""
+    low, high = (value.value if end is None else end for end in (value.low, value.high))
+    return low, high
+
+
+def told(value: Estimate | None, digits: int = 2) -> str:
+    """An estimate with its interval, "n/a" without one."""
+    around = ends(value, digits)
+    return signless(value and value.value, digits) + (f"\u00a0{around}" if around else "")
+
+
+def ends(value: Estimate | None, digits: int = 2) -> str:
+    """The interval alone, "" where it is not known."""
+    if value is None or value.low is None or value.high is None:
+        return ""
+    return f"[{signless(value.low, digits)},\u00a0{signless(value.high, digits)}]"
+
+
+def signless(value: float | None, digits: int = 2) -> str:
+    """A number without a minus before zero, and with a true minus before others."""
+    return "n/a" if value is None else number(round(value, digits) + 0.0, digits).replace("-", "\u2212")
+
+
+def _cell(row: Summary) -> CellResult:
+    gap, diagnostics = row.get("gap"), row.get("diagnostics")
+    forms = {name: _form(value) for name, value in _items(row.get("forms")) if isinstance(value, dict)}
+    return CellResult(
+        env=row["env"],
+        coupling=finite(row.get("coupling")),
+        normalised=row.get("score") != "J",
+        parameters=dict(_items(row.get("parameters"))),
+        steps=finite(row.get("steps")),
+        ns=_ns(row.get("ns")),
+        anchors=_numbers(row.get("anchors")),
+        forms=forms,
+        gap=estimate(gap),
+        tests=Tests(*(finite(at(gap, name)) for name in ("p", "p_corrected", "p_step_down", "smallest"))),
+        equivalent=_flag(at(gap, "equivalent")),
+        improvement=estimate(row.get("improvement")),
+        shuffle=_estimates(at(diagnostics, "shuffle")),
+        emap=estimate(at(diagnostics, "emap")),
+        whole=estimate(at(diagnostics, "whole")),
+        curves={name: curve for name, value in _items(row.get("curves")) if (curve := _curve(value))},
+    )
+
+
+def _ns(value: Any) -> NS | None:
+    nats = finite(at(value, "nats"))
+    if nats is None:
+        return None
+    return NS(
+        nats if nats > ZERO else 0.0, finite(at(value, "share")), _text(at(value, "how")), _text(at(value, "command"))
+    )
+
+
+def _form(value: Summary) -> Form:
+    return Form(_numbers(value.get("scores")), estimate(value.get("iqm")), estimate(value.get("success")))
+
+
+def _curve(value: Any) -> list[Progress]:
+    steps, means, lows, highs = (rows_of(at(value, name), object) for name in ("steps", "mean", "low", "high"))
+    columns = steps, means, *(ends if len(ends) == len(means) else means for ends in (lows, highs))
+    rows = (tuple(map(finite, row)) for row in zip(*columns, strict=False))
+    known = ((x, y, *(y if end is None else end for end in ends)) for x, y, *ends in rows if x is not None)
+    return sorted(Progress(x, y, low, high) for x, y, low, high in known if y is not None)  # type: ignore[arg-type]
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    return {name: known for name, entry in _items(value) if (known := finite(entry)) is not None}
+
+
+def _estimates(value: Any) -> dict[str, Estimate]:
+    return {name: known for name, entry in _items(value) if (known := estimate(entry)) is not None}
+
+
+def _items(value: Any) -> list[tuple[str, Any]]:
+    return [(str(name), entry) for name, entry in value.items()] if isinstance(value, dict) else []
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,88 @@
+"""The jobs of the ablation study: the non-separability of a cell, and the training and evaluation of one agent."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.ablation.plan import AblationConfig, Cell, Trial, cells, run_config, trials
+from experiments.config import RunConfig, to_yaml
+from experiments.jobs import job_folder, leave
+from experiments.recorder import METRICS, read_metrics, write_aside
+from experiments.studies import reproduce
+from experiments.watch import Step
+from unienv.registry import make_world, world_id, world_ids
+from unienv.separability.draws import NotEnumerable
+from unienv.separability.enumeration import enumerate_world
+from unienv.separability.exact import exact
+from unienv.separability.ladder import ladder
+
+_SEARCH = 10.0  # seconds for the best late fusion
+
+
+class Grid(NamedTuple):
+    """What all jobs share: settings and run folder."""
+
+    config: AblationConfig
+    folder: Path
+
+
+def do(grid: Grid, name: str) -> None:
+    """Do a job and leave its result."""
+    of = {f"ns-{cell.name}": cell for cell in cells(grid.config)}
+    trial = {trial.name: trial for trial in trials(grid.config)}.get(name)
+    if trial is None:
+        leave(grid.folder, name, lambda: _measure(grid.config, of[name]))
+    else:
+        leave(grid.folder, name, lambda: _run(grid, trial))
+        shutil.rmtree(job_folder(grid.folder, name) / "checkpoints", ignore_errors=True)  # of thousands of trials
+
+
+def look(grid: Grid, name: str) -> Step | None:
+    """How far a trial has come."""
+    if not (job_folder(grid.folder, name) / METRICS).exists():
+        return None
+    records = read_metrics(job_folder(grid.folder, name))
+    trial = next(trial for trial in trials(grid.config) if trial.name == name)
+    if not records:
+        return None
+    done, total = records[-1]["steps"], run_config(grid.config, trial).steps
+    return Step(done, total, f"{done:,}/{total:,} steps")
+
+
+def _run(grid: Grid, trial: Trial) -> dict[str, Any]:
+    from experiments.ablation.diagnostics import diagnose
+    from experiments.evaluate import evaluate
+    from experiments.train import make_learner, train
+
+    config, folder = run_config(grid.config, trial), job_folder(grid.folder, trial.name)
+    write_aside(folder / "config.yaml", to_yaml(config))
+    train(config, folder)
+    learner = make_learner(config)
+    learner.load(folder)
+    summary = evaluate(config, learner)
+    learner.envs.close()
+    told = diagnose(config, learner) if trial.psi == "joint" else None
+    return {"summary": summary, "diagnostics": told, "command": reproduce(config)}
+
+
+def _measure(config: AblationConfig, cell: Cell) -> dict[str, Any]:
+    """Exact non-separability of a cell's feedback and the ladder of its decisions; nothing for others' environments."""
+    run: RunConfig = run_config(config, Trial(cell, "joint", 0))
+    name, parameters = str(run.env["id"]), {key: value for key, value in run.env.items() if key != "id"}
+    if (world_id(name.rpartition(":")[2]) or name) not in world_ids():
+        return {"ns": None, "ladder": None}
+    world, how = make_world(name, **parameters), "exact"
+    try:
+        kernel = enumerate_world(world)
+    except NotEnumerable:
+        if not world.small:
+            return {"ns": None, "ladder": None}
+        world, how = make_world(name, **{**parameters, **world.small}), "exact, small version"
+        kernel = enumerate_world(world)
+    told = exact(kernel)
+    nats, information = (told.total("feedback", what) / told.length for what in ("nonseparability", "information"))
+    share = nats / information if information > 0 else None
+    rungs = ladder(kernel, seconds=_SEARCH)
+    ns = {"nats": nats, "information": information, "share": share, "how": how}
+    return {"ns": ns, "ladder": asdict(rungs) | {"certified": rungs.certified, "whole": how == "exact"}}

@@ -1,0 +1,267 @@
+import io
+import json
+import re
+from html import escape
+
+import pytest
+from rich.console import Console
+
+from experiments.ablation import findings
+from experiments.ablation import summary as read
+from experiments.ablation.report import tell, write_report
+from tests.experiments.ablation.synthetic import make_summary
+from tests.experiments.test_report import HOSTILE, Page
+
+SECTIONS = ["claims", "headline", "controls", "scores", "cells", "learning", "diagnostics", "failures", "worlds"]
+SECTIONS += ["measurements", "trials"]
+ALTS = ("return gap by", "gap of controls", "scores in match", "scores in chase", "learning in terminal", "diagnostics")
+
+
+def report(folder, summary):
+    folder.mkdir(exist_ok=True)
+    (folder / "ablation.json").write_text(json.dumps(summary))
+    return write_report(folder).read_text(encoding="utf-8")
+
+
+def sections(source):
+    return [attributes["id"] for tag, attributes in Page(source).elements if tag == "section" and "id" in attributes]
+
+
+def said(source):
+    """Without the difference of spaces."""
+    return " ".join(Page(source).said.split())
+
+
+def changed(summary, index, **values):
+    """With a cell that differs."""
+    cells = [cell | values if i == index else cell for i, cell in enumerate(summary["cells"])]
+    return summary | {"cells": cells}
+
+
+@pytest.fixture(scope="module")
+def summary():
+    return make_summary()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory, summary):
+    return report(tmp_path_factory.mktemp("study"), summary)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures are words alone, for speed."""
+    monkeypatch.setattr("experiments.page.plot", lambda draw, size, alt, palette: f"<svg>{escape(alt)}</svg>")
+
+
+def test_the_page_tells_the_study(source, summary):
+    told = said(source)
+    for text in (
+        summary["command"],
+        summary["trials"][7]["command"],
+        "0.94 [0.81, 0.98]",
+        "p = 0.0014",
+        "On 2 of 3 controls",
+        "not on chase 0.",
+        "Joint is ahead of late in 6 of 6 cells with NS > 0.",
+        "exact, small version",
+        "Holm 0.19",
+        "1,000,000",
+        "a processor",
+        "4 to 5 seeds",
+        "0.031",
+        "Jobs that failed: 1",
+        summary["failed"]["chase-1-video-4"],
+    ):
+        assert text in told, text
+    assert "Not in this run" not in told
+
+
+def test_sections_come_in_their_order(source):
+    assert sections(source) == SECTIONS
+
+
+def test_each_figure_is_drawn(source):
+    alts = [attributes["aria-label"] for tag, attributes in Page(source).elements if tag == "svg"]
+    for start in ALTS:
+        assert any(alt.startswith(start) for alt in alts), start
+    assert sum(alt.startswith("learning in") for alt in alts) == 9
+
+
+def test_the_headline_names_gap_and_ns_of_each_cell(source, summary):
+    alts = [attributes["aria-label"] for tag, attributes in Page(source).elements if tag == "svg"]
+    alt = next(alt for alt in alts if alt.startswith("return gap by"))
+    for cell in summary["cells"]:
+        assert f"at {cell['ns']['nats']:.3g}" in alt and f"{cell['gap']['value']:.2f}".removeprefix("-") in alt
+
+
+def test_ids_are_unique(source):
+    ids = [attributes["id"] for _, attributes in Page(source).elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_nothing_is_fetched(source):
+    namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert set(re.findall(r"https?://[^\"'\s<>)]*", source)) == namespaces
+    links = [a[k] for _, a in Page(source).elements for k in ("src", "href", "xlink:href", "data", "action") if k in a]
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert "@import" not in source and set(re.findall(r"url\((.)", source)) <= {"#"}
+    assert "script" not in {tag for tag, _ in Page(source).elements}
+
+
+def test_each_colour_is_one_of_the_page(source):
+    named = set(re.findall(r"var\(--(\w+)\)", source))
+    assert named <= set(re.findall(r"--(\w+):", source))
+    drawn = set(re.findall(r"(?:stroke|fill): (#\w+)", source))
+    assert drawn <= {"#000000", "#ffffff"}
+
+
+@pytest.mark.parametrize("name", list(make_summary()))
+@pytest.mark.parametrize("value", [None, [], {}, 3, "text", [None, 3, {"env": "match"}, {"env": 3}]])
+def test_any_part_may_be_missing_or_something_else(tmp_path, undrawn, summary, name, value):
+    assert "<h2>Configuration</h2>" in report(tmp_path, summary | {name: value})
+
+
+@pytest.mark.parametrize("name", list(make_summary()["cells"][0]))
+@pytest.mark.parametrize("value", [None, [], {}, 3, "text", {"joint": 3, "nats": "x", "value": None}])
+def test_any_part_of_a_cell_may_be_missing_or_something_else(tmp_path, undrawn, summary, name, value):
+    few = summary | {"cells": summary["cells"][:1]}
+    assert "<h2>Configuration</h2>" in report(tmp_path, changed(few, 0, **{name: value}))
+
+
+@pytest.mark.parametrize("name", ["anchors", "coupling", "curves", "diagnostics", "forms", "gap", "ns"])
+def test_figures_are_drawn_without_a_part(tmp_path, summary, name):
+    few = summary | {"cells": summary["cells"][1:3], "controls": []}
+    assert "<svg" in report(tmp_path, changed(few, 0, **{name: None}))
+
+
+@pytest.mark.parametrize("ends", [{"low": None, "high": None}, {"low": 0.4}, {}])
+def test_figures_are_drawn_without_intervals(tmp_path, summary, ends):
+    def bare(value):
+        if not isinstance(value, dict):
+            return value
+        kept = {key: bare(part) for key, part in value.items() if "value" not in value or key not in ("low", "high")}
+        return kept | ends if "value" in value else kept
+
+    few = summary | {"cells": [bare(cell) for cell in summary["cells"][1:3]], "controls": []}
+    assert "return gap by non-separability: match 0.25 0.22 at" in report(tmp_path, few)
+
+
+def test_of_an_empty_study_the_frame_is_left(tmp_path):
+    source = report(tmp_path, {})
+    assert sections(source) == []
+    assert "No cell was measured." in said(source) and "Not in this run: gap against" in said(source)
+
+
+def blank(value):
+    """What a study leaves when nothing could be measured: the same names, and null for each number."""
+    if isinstance(value, dict):
+        return {name: blank(part) for name, part in value.items()}
+    return [blank(part) for part in value] if isinstance(value, list) else value if isinstance(value, str) else None
+
+
+def test_numbers_may_be_null(tmp_path, summary):
+    source = report(tmp_path, blank(summary))
+    assert "plot_headline" not in source and "joint ahead" not in said(source)
+
+
+def test_a_cell_without_ns_is_named_and_not_drawn(tmp_path, undrawn, summary):
+    told = said(report(tmp_path, changed(summary, 5, ns=None)))
+    assert "so not drawn: terminal." in told
+    assert "terminal" not in told.partition("return gap by non-separability:")[2].partition("Stated")[0]
+
+
+def test_a_cell_of_bare_returns_is_not_drawn_beside_normalised_ones(tmp_path, undrawn, summary):
+    assert "so not drawn: terminal." in said(report(tmp_path, changed(summary, 5, score="J")))
+
+
+@pytest.mark.parametrize(
+    ("gap", "verdict"),
+    [
+        ({"value": 0.3, "low": 0.2, "high": 0.4, "p_corrected": 0.2, "p_step_down": 0.03}, read.AHEAD),
+        ({"value": 0.3, "low": 0.2, "high": 0.4, "p_corrected": 0.2}, read.OPEN),
+        ({"value": 0.3, "low": 0.2, "high": 0.4}, read.OPEN),
+        ({"value": 0.02, "low": 0.01, "high": 0.03, "p_step_down": 0.03, "equivalent": True}, read.SLIGHT),
+        ({"value": 0.0, "low": -0.01, "high": 0.01, "p_step_down": 0.6, "equivalent": True}, read.EQUAL),
+        ({"value": -0.3, "low": -0.4, "high": -0.2, "p_step_down": 1.0, "equivalent": False}, read.BEHIND),
+        ({"value": -0.3, "p_step_down": 0.01}, read.OPEN),
+        (None, read.OPEN),
+    ],
+)
+def test_verdicts(gap, verdict):
+    assert read.cells({"cells": [{"env": "match", "gap": gap}]})[0].verdict == verdict
+
+
+def test_a_trend_that_is_not_significant_is_not_claimed(summary):
+    told = findings.trend({"trend": summary["trend"] | {"p": 0.2}})
+    assert "it is not shown that" in told and "rises" in told
+    assert "not measured" in findings.trend({})
+
+
+def test_a_control_without_a_gap_counts_as_not_shown(summary):
+    rows = [{"env": "match", "coupling": 0, "gap": None, "equivalent": None}, *summary["controls"][:1]]
+    assert "On 1 of 2 controls" in findings.controls({"controls": rows})
+
+
+def test_forms_that_still_learn_are_named(summary):
+    curve = {"steps": [1, 8, 10], "mean": [0.2, 0.5, 0.7]}
+    cells = read.cells(changed(summary, 2, curves={"joint": curve}))
+    assert findings.learning(cells).endswith("last fifth in match 0.5.")
+
+
+def test_long_curves_are_thinned_and_end_where_they_end(tmp_path, summary):
+    steps = list(range(1, 5001))
+    curve = {"steps": steps, "mean": [step / 5000 for step in steps]}
+    few = changed(summary | {"cells": summary["cells"][:1]}, 0, curves={"joint": curve})
+    source = report(tmp_path, few)
+    assert len(source) < 300_000 and "joint 1 at the end" in source
+
+
+def hostile(value):
+    if isinstance(value, dict):
+        return {name: hostile(part) for name, part in value.items()} | {HOSTILE: HOSTILE}
+    if isinstance(value, list):
+        return [hostile(part) for part in value]
+    return f"{value} {HOSTILE}" if isinstance(value, str) and value not in ("normalised", "exact") else value
+
+
+def test_hostile_strings_stay_text(tmp_path, summary):
+    few = summary | {"cells": summary["cells"][-2:], "trials": summary["trials"][-4:]}
+    few["cells"][0]["forms"][HOSTILE] = few["cells"][0]["forms"]["joint"]
+    few["cells"][0]["curves"][HOSTILE] = few["cells"][0]["curves"]["joint"]
+    page = Page(report(tmp_path, hostile(few)))
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert page.said.count(HOSTILE) > 30
+
+
+def test_equal_folders_give_equal_bytes(tmp_path, source):
+    assert report(tmp_path / "again", make_summary()) == source
+    assert sorted(path.name for path in (tmp_path / "again").iterdir()) == ["ablation.json", "report.html"]
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^expected figures of an ablation study at .*ablation\.json"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"cells": '])
+def test_what_is_damaged_is_named(tmp_path, content):
+    (tmp_path / "ablation.json").write_text(content)
+    with pytest.raises(ValueError, match=r"^.*ablation\.json .+$"):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_terminal_tells_cells_trend_and_failures(summary):
+    file = io.StringIO()
+    tell(summary, Console(file=file, width=120))
+    told = file.getvalue()
+    assert re.search(r"match 0\.5 .* 0\.2627 .* 0\.45 .* joint ahead", told)
+    for text in ("rank correlation 0.94", "On 2 of 3 controls", "failed: chase-1-video-4: ValueError"):
+        assert text in told
+
+
+def test_the_terminal_tells_of_an_empty_study_and_of_hostile_names():
+    file = io.StringIO()
+    tell({"failed": {"[bold]x": "[/nonsense]"}, "cells": [{"env": "[red]match"}]}, Console(file=file, width=120))
+    assert "failed: [bold]x: [/nonsense]" in file.getvalue() and "[red]match" in file.getvalue()
