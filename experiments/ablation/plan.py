@@ -22,11 +22,11 @@ PRESETS = {
     "full": "env=match,goto,manual,chase,describe,terminal env.coupling=0,0.25,0.5,0.75,1 "
     "agent.psi=joint,late,text,image seed=0:5",
 }
-BUDGETS = {
-    "match": 60_000, "goto": 1_200_000, "manual": 2_000_000, "chase": 1_000_000, "describe": 1_000_000,
-    "terminal": 600_000,
+BUDGETS = {  # env steps, and episodes of the evaluation: many where an episode is short and its feedback a coin
+    "match": (100_000, 10_000), "goto": (1_200_000, 1000), "manual": (2_000_000, 1000), "chase": (1_000_000, 4000),
+    "describe": (1_000_000, 2000), "terminal": (600_000, 1000),
 }  # fmt: skip
-_BUDGET = 500_000  # env steps in worlds without an entry there
+_BUDGET = (500_000, 1000)  # in worlds without an entry there
 
 
 @dataclass
@@ -105,9 +105,9 @@ def settings(config: AblationConfig, trial: Trial) -> list[str]:
     told = [f"env={trial.cell.env}", f"agent.psi={trial.psi}", f"seed={trial.seed}"]
     if trial.cell.coupling is not None:
         told.append(f"{DIAL}={trial.cell.coupling:g}")
-    if not any(argument.startswith("steps=") for argument in config.trial):
-        told.append(f"steps={BUDGETS.get(trial.cell.env, _BUDGET)}")
-    return told
+    given = {argument.partition("=")[0] for argument in config.trial}
+    budget = dict(zip(("steps", "episodes"), BUDGETS.get(trial.cell.env, _BUDGET), strict=True))
+    return told + [f"{key}={value}" for key, value in budget.items() if key not in given]
 
 
 def read_grid(arguments: Iterable[str]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def conclude(study: Study, failed: Mapping[str, str]) -> dict[str, Any]:
         "curves": {
             "rate_distortion": [r["rate"] for r in found.values() if "rate" in r],
             "prior": sorted((r["prior"] for r in found.values() if "prior" in r), key=lambda prior: prior["width"]),
-            "gap": found.get("gap"),
+            "gap": found.get("gap", {}).get("gap"),
         },
         "scaling": [point for r in found.values() for point in r.get("scaling", ())],
         "speaker": [r["speaker"] for r in found.values() if "speaker" in r],

@@ -132,7 +132,7 @@ def _is_valid(corpus: Corpus, text: str) -> bool | None:
 def _gap(bench: Bench) -> Result:
     rows, law = bench.law("test")
     model: Any = load_model(bench.study, "stage2")
-    return measure.gap_curve(model, rows, law, bench.fresh(), operations=_GAP)
+    return {"gap": measure.gap_curve(model, rows, law, bench.fresh(), operations=_GAP)}
 
 
 def _guidance(bench: Bench) -> Result:

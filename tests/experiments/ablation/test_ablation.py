@@ -91,7 +91,7 @@ def test_the_grid_is_every_world_at_every_coupling_by_form_and_seed():
     assert cells(config) == [Cell("match", 0.0), Cell("match", 0.5), Cell("terminal", None)]  # which has no dial
     assert len(trials(config)) == 3 * 2 * 3 and len(jobs(config)) == 3 + 18
     assert settings(config, trials(config)[2]) == [
-        "env=match", "agent.psi=joint", "seed=0", "env.coupling=0.5", "steps=60000",
+        "env=match", "agent.psi=joint", "seed=0", "env.coupling=0.5", "steps=100000", "episodes=10000",
     ]  # fmt: skip
     assert config.trial == ["ppo.lr=1e-3"]
 

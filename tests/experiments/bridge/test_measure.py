@@ -155,7 +155,7 @@ def test_gaps_add_up_and_rise_with_k():
     values = [told(mean).value for mean in found["values"]]
     assert values[0] == pytest.approx(0.0, abs=1e-9)
     assert 0.0 < values[1] < values[2]
-    assert found["k"] == 2
+    assert found["k"] == 8
     assert found["total"]["value"] == pytest.approx(found["amortisation"]["value"] + found["family"]["value"])
     assert model.probe is None
 
