@@ -118,8 +118,9 @@ def load(folder: Path, kind: type[Config] = RunConfig) -> Config:
         raise ConfigError(f"{path} can't be read: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or not isinstance(values.get("env", {}), dict):
         raise ConfigError(f"{path} holds no settings of a run")
-    if kind is not RunConfig and values.get("study") != kind().study:  # type: ignore[attr-defined]
-        raise ConfigError(f"{folder} is a run of study={values.get('study')}, not of {kind().study}")  # type: ignore[attr-defined]
+    study, wanted = values.get("study", RunConfig.study), kind().study  # type: ignore[attr-defined]
+    if study != wanted:
+        raise ConfigError(f"{folder} is a run of study={study}, not of {wanted}: say study={study} as well")
     return build(values, kind)
 
 

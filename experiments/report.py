@@ -13,7 +13,6 @@ import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from PIL import Image
 
+from experiments.colophon import configuration
 from experiments.page import (
     CURVE,
     INK,
@@ -103,7 +103,7 @@ def _page(folder: Path) -> str:
         "comparison": table([name, _interval(s, "success"), _interval(s, "J")] for name, s in policies.items()),
         "no_episodes": "" if episodes else "hidden",
         "episodes": json.dumps(episodes).replace("<", "\\u003c"),  # where "</script>" would end the data
-        "configuration": _configuration(config),
+        "configuration": configuration(config),
         "versions": table({**summary.get("versions", {}), **summary.get("hardware", {})}.items()),
     }
     return fill(_TEMPLATE.read_text(encoding="utf-8"), fields, elements)
@@ -231,14 +231,6 @@ def _headline(rows: Sequence[Row], summary: Row, success: Curve | None) -> dict[
         notes["success_note"] = f"{_bounds(summary, 'success')} over {summary['episodes']:,} episodes"
         notes["J_note"] = f"{_bounds(summary, 'J')} at discount {summary['gamma']}"
     return {name: number(now.get(name), digits) for name, digits in _DIGITS.items()} | notes
-
-
-def _configuration(config: Row) -> str:
-    """One table for each section of the settings, and a first one for what stands outside."""
-    outside = {name: value for name, value in config.items() if not isinstance(value, dict)}
-    sections = [("general", outside), *((name, value) for name, value in config.items() if name not in outside)]
-    tables = ((escape(str(name)), table(section.items())) for name, section in sections)
-    return "".join(f"<div><h3>{name}</h3><table>{rows}</table></div>" for name, rows in tables if rows)
 
 
 def _interval(scores: Row, key: str) -> str:

@@ -18,6 +18,7 @@ from experiments import page
 from experiments.ablation import figures, findings, tables
 from experiments.ablation import summary as read
 from experiments.ablation.summary import AHEAD, SLIGHT, CellResult, Summary, ends, signless
+from experiments.colophon import configuration, machine
 from experiments.page import brief, finite, nats, number, rows_of
 
 _TEMPLATE = Path(__file__).with_suffix(".html")
@@ -80,8 +81,8 @@ def _page(folder: Path) -> str:
         "alerts": _alerts(summary, missing),
         "cards": "".join(starmap(_card, _headline(summary, cells))),
         "forms": figures.legend(read.forms_of(cells)),
-        "configuration": _configuration(summary),
-        "machine": _machine(summary),
+        "configuration": configuration(summary.get("config")),
+        "machine": machine(summary),
     }
     return page.assemble(
         _TEMPLATE.read_text(encoding="utf-8"), fields | _trend(summary) | _findings(summary, cells), elements, sections
@@ -167,23 +168,6 @@ def _panels(names: Iterable[str], plots: Iterable[str]) -> str:
     """Plots side by side, each below its name."""
     pairs = zip(names, plots, strict=True)
     return "".join(f'<div class="card"><h3>{escape(name)}</h3>{plot}</div>' for name, plot in pairs if plot)
-
-
-def _configuration(summary: Summary) -> str:
-    """One table for each section of the settings, and a first one for what stands outside."""
-    config = summary.get("config")
-    config = config if isinstance(config, dict) else {}
-    outside = {name: value for name, value in config.items() if not isinstance(value, dict)}
-    sections = [("general", outside), *((name, value) for name, value in config.items() if name not in outside)]
-    parts = ((escape(str(name)), page.table(section.items())) for name, section in sections)
-    return "".join(f"<div><h3>{name}</h3><table>{rows}</table></div>" for name, rows in parts if rows)
-
-
-def _machine(summary: Summary) -> str:
-    known = [values for name in ("versions", "hardware") if isinstance(values := summary.get(name), dict)]
-    seconds = finite(summary.get("seconds"))
-    told_first = [] if seconds is None else [("seconds of the study", number(seconds, 1))]
-    return page.table([*told_first, *(item for values in known for item in values.items())])
 
 
 def tell(summary: Summary, console: Console) -> None:

@@ -9,13 +9,14 @@ import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from experiments import page
 from experiments.bridge import figures, pictures, tables
 from experiments.bridge import summary as read
 from experiments.bridge.claims import FAILS, HOLDS, OPEN, claims
 from experiments.bridge.summary import FAMILIES, Mean, Summary, at, bounds, mean, told, told_range, told_share
+from experiments.colophon import configuration, machine
 from experiments.page import finite, number, percent, rows_of
 
 _TEMPLATE = Path(__file__).with_suffix(".html")
@@ -91,8 +92,8 @@ def _page(folder: Path) -> str:
         "alerts": _alerts(summary, missing),
         "cards": "".join(map(_card, _headline(summary))),
         **{f"{name}_says": _findings(judged, start) for name, start in _SAYS.items()},
-        "configuration": _configuration(summary.get("config")),
-        "machine": _machine(summary),
+        "configuration": configuration(summary.get("config")),
+        "machine": machine(summary),
     }
     return page.assemble(_TEMPLATE.read_text(encoding="utf-8"), fields, elements, sections)
 
@@ -216,19 +217,3 @@ def _modalities_finding(summary: Summary) -> str:
     said = [f"{told_share(accuracy)} of tokens are decoded right"] if accuracy else []
     said += [f"pictures come back at {told(psnr, 1)} dB PSNR"] if psnr else []
     return f"{'; '.join(said)}." if said else ""
-
-
-def _configuration(config: Any) -> str:
-    """One table for each section of the settings, and a first one for what stands outside."""
-    config = config if isinstance(config, dict) else {}
-    outside = {name: value for name, value in config.items() if not isinstance(value, dict)}
-    sections = [("general", outside), *((name, value) for name, value in config.items() if name not in outside)]
-    parts = ((escape(str(name)), page.table(section.items())) for name, section in sections)
-    return "".join(f"<div><h3>{name}</h3><table>{rows}</table></div>" for name, rows in parts if rows)
-
-
-def _machine(summary: Summary) -> str:
-    known = [values for name in ("versions", "hardware") if isinstance(values := summary.get(name), dict)]
-    seconds = finite(summary.get("seconds"))
-    told_first = [] if seconds is None else [("seconds of the study", number(seconds, 1))]
-    return page.table([*told_first, *(item for values in known for item in values.items())])

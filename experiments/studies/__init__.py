@@ -6,10 +6,13 @@ mistake, and `run(configuration, folder, console) -> summary`. The folder is Non
 
 import contextlib
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+
+from experiments.config import Config, ConfigError, load, override
 
 STUDIES = {
     "training": "experiments.studies.training",
@@ -31,6 +34,28 @@ def new_folder(runs: str, name: str) -> Path:
             folder.mkdir()
             return folder
     raise RuntimeError(f"{base} and 999 others like it exist: remove some, or choose another folder by runs=")
+
+
+def resumed(arguments: list[str], kind: type[Config], free: Iterable[str]) -> tuple[Config, Path] | None:
+    """The configuration and the folder of the run that `resume=` names; None where it names none.
+
+    Args:
+        arguments: of the command.
+        kind: of the configuration.
+        free: settings that may change on resuming.
+
+    Raises:
+        ConfigError: one line, for no such run, or any other setting.
+    """
+    named = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
+    if not named:
+        return None
+    config, allowed = load(Path(named[-1]), kind), ("resume", *free)
+    for argument in arguments:
+        key = argument.partition("=")[0]
+        if key not in ("study", *allowed):
+            raise ConfigError(f"{key!r} can't change on resuming; only {', '.join(allowed)} can")
+    return override(config, arguments), Path(named[-1])
 
 
 def reproduce(config: Any) -> str:

@@ -10,21 +10,21 @@ from typing import Any
 from rich.console import Console
 
 from experiments.ablation.plan import PRESETS, AblationConfig, jobs, read_grid, run_config, trials
-from experiments.config import ConfigError, build, load, override, to_yaml
+from experiments.config import build, override, to_yaml
 from experiments.recorder import write_aside
-from experiments.studies import new_folder
+from experiments.studies import new_folder, resumed
 from unienv.spelling import check_choice
 
 CONFIG = AblationConfig
 _OWN = ("study", "preset", "margin", "ray.workers", "ray.address", "runs", "resume", "json")
-_FREE = ("study", "resume", "ray.workers", "ray.address", "json")  # what may change on resuming
+_FREE = ("ray.workers", "ray.address", "json")  # what may change on resuming
 
 
 def prepare(arguments: list[str]) -> tuple[AblationConfig, Path]:
     """A checked configuration and its run folder; the settings of every trial are checked here."""
-    resume = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
-    if resume:
-        return _resumed(load(Path(resume[-1]), AblationConfig), arguments), Path(resume[-1])
+    going_on = resumed(arguments, AblationConfig, _FREE)
+    if going_on:
+        return going_on
     own = [a for a in arguments if a.partition("=")[0] in _OWN]
     config = override(AblationConfig(), own)
     check_choice("preset", config.preset, tuple(PRESETS))
@@ -69,12 +69,3 @@ def run(config: AblationConfig, folder: Path, console: Console) -> dict[str, Any
     tell(summary, console)
     console.print(f"run folder  {folder}\nreport      {folder / 'report.html'}", soft_wrap=True)
     return summary
-
-
-def _resumed(config: AblationConfig, arguments: list[str]) -> AblationConfig:
-    """A run's own configuration; on resuming only where and how it runs may change."""
-    for argument in arguments:
-        key = argument.partition("=")[0]
-        if key not in _FREE:
-            raise ConfigError(f"{key!r} can't change on resuming; only {', '.join(_FREE)} can")
-    return override(config, arguments)

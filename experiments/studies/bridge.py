@@ -10,12 +10,12 @@ from typing import Any
 from rich.console import Console
 
 from experiments.bridge.plan import BridgeConfig, jobs
-from experiments.config import ConfigError, load, override, parse, to_yaml
+from experiments.config import parse, to_yaml
 from experiments.recorder import write_aside
-from experiments.studies import new_folder
+from experiments.studies import new_folder, resumed
 
 CONFIG = BridgeConfig
-_FREE = ("resume", "ray.workers", "ray.address", "device", "json")  # what may change on resuming
+_FREE = ("ray.workers", "ray.address", "device", "json")  # what may change on resuming
 
 
 def prepare(arguments: list[str]) -> tuple[BridgeConfig, Path]:
@@ -23,12 +23,10 @@ def prepare(arguments: list[str]) -> tuple[BridgeConfig, Path]:
     from encoders.text.tokens import save_tokens
     from experiments.bridge.bench import TOKENS, open_study
 
-    resume = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
-    if resume:
-        folder = Path(resume[-1])
-        config = _resumed(load(folder, BridgeConfig), arguments)
-        open_study(config, folder)
-        return config, folder
+    going_on = resumed(arguments, BridgeConfig, _FREE)
+    if going_on:
+        open_study(*going_on)
+        return going_on
     config = parse(arguments, BridgeConfig)
     study = open_study(config, None)
     config = replace(config, length=study.length)
@@ -66,12 +64,3 @@ def run(config: BridgeConfig, folder: Path, console: Console) -> dict[str, Any]:
     tell(summary, console)
     console.print(f"run folder  {folder}\nreport      {folder / 'report.html'}", soft_wrap=True)
     return summary
-
-
-def _resumed(config: BridgeConfig, arguments: list[str]) -> BridgeConfig:
-    """A run's own configuration; on resuming only where and how it runs may change."""
-    for argument in arguments:
-        key = argument.partition("=")[0]
-        if key not in ("study", *_FREE):
-            raise ConfigError(f"{key!r} can't change on resuming; only {', '.join(_FREE)} can")
-    return override(config, arguments)

@@ -9,22 +9,23 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.config import ConfigError, RunConfig, load, override, parse, to_yaml
+from experiments.config import RunConfig, parse, to_yaml
 from experiments.recorder import read_metrics, write_aside
-from experiments.studies import new_folder, reproduce
+from experiments.studies import new_folder, reproduce, resumed
 
 CONFIG = RunConfig
+_FREE = ("steps", "until", "episodes", "json", "ray.workers", "ray.address", "device")  # what may change on resuming
 
 
 def prepare(arguments: list[str]) -> tuple[RunConfig, Path]:
     """A checked configuration and its run folder; worlds and network are built once, so that mistakes show here."""
     from experiments.train import make_learner
 
-    resume = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
-    config = _resumed(load(Path(resume[-1])), arguments) if resume else parse(arguments)
+    going_on = resumed(arguments, RunConfig, _FREE)
+    config = going_on[0] if going_on else parse(arguments)
     make_learner(config).envs.close()
-    if config.resume is not None:
-        return config, Path(config.resume)
+    if going_on:
+        return going_on
     folder = new_folder(config.runs, str(config.env["id"]))
     write_aside(folder / "config.yaml", to_yaml(config))
     return config, folder
@@ -82,16 +83,6 @@ def _conclude(config: RunConfig, folder: Path, stopped: bool, console: Console) 
     write_report(folder)
     _tell(summary, folder, console)
     return summary
-
-
-def _resumed(config: RunConfig, arguments: list[str]) -> RunConfig:
-    """A run's own configuration; on resuming only its length, distribution and output may change."""
-    free = ("resume", "steps", "until", "episodes", "json", "ray.workers", "ray.address", "device")
-    for argument in arguments:
-        key = argument.partition("=")[0]
-        if key not in free:
-            raise ConfigError(f"{key!r} can't change on resuming; only {', '.join(free)} can")
-    return override(config, arguments)
 
 
 def _tell(summary: dict[str, Any], folder: Path, console: Console) -> None:
