@@ -6,7 +6,6 @@ tile become channels before the first convolution: at full resolution a step too
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from math import log, pi
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch.nn import functional
 
 from encoders.gaussian import Gaussian
 from encoders.tensors import load_tensors, save_tensors
+from unienv.aside import write_aside
 
 TILE = 8  # pixels a side of what one latent stands for
 
@@ -128,9 +128,7 @@ def save_pixels(folder: Path, vae: PixelVAE) -> None:
     """Write a picture VAE into a folder: weights and shape, each aside and then into place."""
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / _WEIGHTS, vae.state_dict())
-    aside = folder / f"{_SHAPE}.part"
-    aside.write_text(json.dumps(asdict(vae.config)), encoding="utf-8")
-    os.replace(aside, folder / _SHAPE)
+    write_aside(folder / _SHAPE, json.dumps(asdict(vae.config)))
 
 
 def load_pixels(folder: Path) -> PixelVAE:

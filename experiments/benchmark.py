@@ -24,8 +24,8 @@ from rich.table import Table
 
 import unienv
 from experiments.config import RunConfig
-from experiments.recorder import write_aside
 from unienv.actions import Actions, row
+from unienv.aside import write_aside
 from unienv.registry import needs, world_class
 
 ROUNDS = 5

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.recorder import write_aside
+from unienv.aside import write_aside
 
 _RESULT, _FAILURE = "result.json", "failure.txt"
 

@@ -3,7 +3,6 @@
 import io
 import json
 import math
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +17,8 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from unienv.aside import write_aside
 
 _SHEET = Path(__file__).with_suffix(".css")
 _HEAD = Path(__file__).with_suffix(".html")
@@ -63,9 +64,7 @@ def fill(template: str, fields: Mapping[str, Any], elements: Mapping[str, str]) 
 
 def write_page(path: Path, page: str) -> Path:
     """Write a page aside and move it into place, so that it appears whole or not at all."""
-    aside = path.with_suffix(".part")
-    aside.write_text(page, encoding="utf-8")
-    os.replace(aside, path)
+    write_aside(path, page)
     return path
 
 

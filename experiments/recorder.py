@@ -1,9 +1,10 @@
 """What a run leaves behind while it goes: metrics.jsonl and TensorBoard, one record an update."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from unienv.aside import write_aside
 
 METRICS = "metrics.jsonl"
 
@@ -49,10 +50,3 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return records
-
-
-def write_aside(path: Path, text: str) -> None:
-    """Write a file aside and move it into place, so that it is never half written."""
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(text)
-    os.replace(aside, path)

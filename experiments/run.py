@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from experiments.config import ConfigError, to_yaml
-from experiments.recorder import write_aside
 from experiments.studies import STUDIES
+from unienv.aside import write_aside
 from unienv.spelling import nearest
 
 console = Console(stderr=True, highlight=False)

@@ -6,7 +6,6 @@ tokens.json        see `encoders.text.tokens`
 """
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from encoders.tensors import load_tensors, save_tensors
 from encoders.text.tokens import Tokens, load_tokens, save_tokens
 from encoders.text.vae import TextVAE, VAEConfig
+from unienv.aside import write_aside
 
 _WEIGHTS, _SHAPE, _TOKENS = "vae.safetensors", "vae.json", "tokens.json"
 
@@ -31,9 +31,7 @@ def save_text(folder: Path, vae: TextVAE, tokens: Tokens) -> None:
         raise ValueError(f"expected the tokens that the model was trained on, {size} ids, got {len(tokens)}")
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / _WEIGHTS, vae.state_dict())
-    aside = folder / f"{_SHAPE}.part"
-    aside.write_text(json.dumps({"V": size, "config": asdict(vae.config)}), encoding="utf-8")
-    os.replace(aside, folder / _SHAPE)
+    write_aside(folder / _SHAPE, json.dumps({"V": size, "config": asdict(vae.config)}))
     save_tokens(folder / _TOKENS, tokens)
 
 

@@ -2,13 +2,13 @@
 
 import abc
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, SupportsInt
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from unienv.aside import write_aside
 from unienv.modality import PAD, Vocabulary
 
 _SPECIAL = 4  # padding, begin, end, mask
@@ -172,9 +172,7 @@ _KINDS = {"words": Words, "bytes": Bytes, "bpe": BytePairs}
 def save_tokens(path: Path, tokens: Tokens) -> None:
     """Write tokens as JSON, aside and then into place."""
     kind = next(name for name, of in _KINDS.items() if isinstance(tokens, of))
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(json.dumps({_KIND: kind} | tokens.state(), ensure_ascii=False), encoding="utf-8")
-    os.replace(aside, path)
+    write_aside(path, json.dumps({_KIND: kind} | tokens.state(), ensure_ascii=False))
 
 
 def load_tokens(path: Path) -> Tokens:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from experiments.ablation.plan import AblationConfig, Cell, Trial, cells, run_config, trials
 from experiments.config import RunConfig, to_yaml
 from experiments.jobs import job_folder, leave
-from experiments.recorder import METRICS, read_metrics, write_aside
+from experiments.recorder import METRICS, read_metrics
 from experiments.studies import reproduce
 from experiments.watch import Step
+from unienv.aside import write_aside
 from unienv.registry import make_world, world_id, world_ids
 from unienv.separability.draws import NotEnumerable
 from unienv.separability.enumeration import enumerate_world

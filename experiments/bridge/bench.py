@@ -18,14 +18,14 @@ from experiments.bridge.models import make_baseline, make_latent, make_vae
 from experiments.bridge.plan import SHORTER, BridgeConfig, plan
 from experiments.config import ConfigError
 from experiments.jobs import job_folder
-from experiments.recorder import write_aside
 from experiments.train import choose_device
 from experiments.watch import Step
+from unienv.aside import write_aside
 
 TOKENS = "tokens.json"
 _PROGRESS = "progress.json"
 _RECORDS = 40  # of a fit
-_MILESTONES = (0.25, 0.5, 1.0)  # shares of a fit at which held-out figures are taken
+_MILESTONES = (0.25, 0.5)  # shares of a fit at which held-out figures are taken, besides its end
 _ROWS = 512  # of a table of texts, at most, where a corpus is measured
 _DRAWN = 96  # rows that stand for a larger corpus there: densities of latents take long
 _LENGTH = 64  # of rows of a user's files
@@ -143,7 +143,7 @@ class Bench:
     def how(self, steps: int, stage: str = "fit", milestone: Callable[[], Any] | None = None) -> dict[str, Any]:
         """How a fit reports, and where it is kept: `report`, `every` and `keep` of `encoders.text.fit`."""
         every = max(1, steps // _RECORDS)
-        marks = {round(share * steps / every) * every for share in _MILESTONES[:-1]} | {steps}
+        marks = {round(share * steps / every) * every for share in _MILESTONES} | {steps}
 
         def report(record: Record) -> None:
             if milestone is not None and record["step"] in marks:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from encoders.text.corpus import SPLITS, Sentences
 from encoders.text.latent import LatentLanguage
@@ -70,13 +70,8 @@ def _corpus(study: Study) -> dict[str, Any]:
     told |= {split: sum(1 for _ in corpus.texts(split)) for split in SPLITS}
     bench = Bench(study, "corpus")
     told["entropy"] = {split: corpus.entropy(split) if isinstance(corpus, Sentences) else None for split in SPLITS}
-    told["tokens_per_text"] = {split: _mean_length(*bench.law(split)) for split in SPLITS}
+    told["tokens_per_text"] = {split: measure.mean_length(*bench.law(split)) for split in SPLITS}
     return told | {"complete": corpus.complete if table else None}  # type: ignore[attr-defined]
-
-
-def _mean_length(rows: Tensor, law: Tensor | None) -> float:
-    lengths = (rows != PAD).sum(dim=1).double()
-    return float(lengths.mean() if law is None else (lengths * law).sum())
 
 
 def _speeds(study: Study, models: Mapping[str, nn.Module]) -> dict[str, dict[str, float]]:

@@ -57,7 +57,7 @@ def _stage1(bench: Bench) -> Result:
     vae = bench.build(lambda: make_vae(bench.config, bench.size))
     curve = bench.fit(vae.loss, vae.parameters(), bench.config.stage1)
     save_tensors(bench.folder / _WEIGHTS, vae.state_dict())
-    return {"curve": curve, "flops": _flops(bench, vae, vae.loss)}
+    return {"curve": curve}
 
 
 def _load_vae(bench: Bench) -> Any:
@@ -106,23 +106,28 @@ def _family(
     bench: Bench, model: nn.Module, family: str, share: float, curve: list[Any], spent: Callable[[int], int]
 ) -> Result:
     """What is told of a model of any family: points of scaling and, at full size, its entry of the table."""
-    length, tokens, corpus = bench.study.length, bench.study.corpus.tokens, bench.study.corpus
     size = {"family": family, "parameters": count_parameters(model)}
     marks = [(record["step"], record["milestone"]) for record in curve if "milestone" in record]
     points = [{**size, "width": _width(model), "flops": spent(step), "nats": nats} for step, nats in marks]
-    prefix = torch.zeros(bench.config.samples, 0, dtype=torch.int64, device=bench.study.device)
-    texts = measure.read(write(model, prefix, length, bench.fresh()), tokens)
-    judged = generation(texts, corpus, length, Generator().manual_seed(bench.config.seed))
+    texts, judged = _samples(bench, model)
     points[-1]["valid"] = judged["valid"]
     told = {"curve": curve, "scaling": points}
     if share < 1.0:
         return told
     figures = {split: measure.likelihood(model, *bench.law(split), bench.fresh()) for split in SPLITS}
     entry = {**size, "name": family, "kind": figures["test"]["kind"], "generation": judged}
-    entry["samples"] = [{"text": text, "valid": _is_valid(corpus, text)} for text in texts[:_SHOWN]]
+    entry["samples"] = [{"text": text, "valid": _is_valid(bench.study.corpus, text)} for text in texts[:_SHOWN]]
     entry |= {what: {split: of[what] for split, of in figures.items()} for what in ("nats", "perplexity")}
     entry |= {"training_flops": spent(curve[-1]["step"]), "training_flops_per_token": _per_token(bench, spent, curve)}
     return {**told, "model": entry}
+
+
+def _samples(bench: Bench, model: nn.Module, guidance: float = 1.0) -> tuple[list[str], dict[str, Any]]:
+    """Texts that a model writes without a prefix, and what is measured of them."""
+    study, samples = bench.study, bench.config.samples
+    prefix = torch.zeros(samples, 0, dtype=torch.int64, device=study.device)
+    texts = measure.read(write(model, prefix, study.length, bench.fresh(), guidance), study.corpus.tokens)
+    return texts, generation(texts, study.corpus, study.length, Generator().manual_seed(bench.config.seed))
 
 
 def _is_valid(corpus: Corpus, text: str) -> bool | None:
@@ -137,11 +142,9 @@ def _gap(bench: Bench) -> Result:
 
 def _guidance(bench: Bench) -> Result:
     """How valid and how new samples are as the history counts for more."""
-    model, study = load_model(bench.study, "stage2"), bench.study
-    prefix, found = torch.zeros(bench.config.samples, 0, dtype=torch.int64, device=study.device), []
+    model, found = load_model(bench.study, "stage2"), []
     for guidance in _GUIDANCES:
-        texts = measure.read(write(model, prefix, study.length, bench.fresh(), guidance), study.corpus.tokens)
-        judged = generation(texts, study.corpus, study.length, Generator().manual_seed(bench.config.seed))
+        _, judged = _samples(bench, model, guidance)
         found.append({"guidance": guidance, "valid": judged["valid"], "novel": judged["novel"]})
     return {"guidance": found}
 
@@ -209,8 +212,7 @@ def _speaker(bench: Bench, head: str) -> Result:
 def _held_out(bench: Bench, model: nn.Module) -> Result:
     """Nats a token of held-out text."""
     rows, law = bench.law("test")
-    lengths = (rows != PAD).sum(dim=1).double()
-    size = float(lengths.mean() if law is None else (lengths * law).sum())
+    size = measure.mean_length(rows, law)
     nats = measure.likelihood(model, rows, law, bench.fresh(), draws=2)["nats"]
     return {**nats, "value": nats["value"] / size, "error": nats["error"] / size}
 

@@ -222,6 +222,12 @@ def gap_operations(latent: LatentLanguage, row: Tensor, k: int) -> float:
     return _STEPS * (2 * k * exact + _FIT_STEPS * slope)
 
 
+def mean_length(rows: Tensor, law: Tensor | None) -> float:
+    """Tokens of a text on average, of rows (B, L) by their law (B,) or all alike."""
+    lengths = (rows != PAD).sum(dim=1).double()
+    return float(lengths.mean() if law is None else (lengths * law).sum())
+
+
 def read(rows: Tensor, tokens: Tokens) -> list[str]:
     """Texts of rows (B, L), each up to its first end."""
     return [tokens.sentence(row) for row in rows.tolist()]

@@ -11,8 +11,7 @@ from encoders.text import elbo
 from encoders.text.elbo import Measured
 from encoders.text.tokens import Tokens
 from encoders.text.vae import TextVAE
-from experiments.bridge.measure import plain, reconstruction
-from unienv.modality import PAD
+from experiments.bridge.measure import mean_length, plain, reconstruction
 
 _DRAWS = 4  # of z for each text
 
@@ -56,8 +55,7 @@ def rate(
     """
     device = generator.device
     rows, law = rows.to(device), None if probabilities is None else probabilities.to(device)
-    lengths = (rows != PAD).sum(dim=1).double()
-    size = float(lengths.mean() if law is None else (lengths * law).sum())
+    size = mean_length(rows, law)
     parts = elbo.split(Standard(vae), rows, _DRAWS, generator, law)
 
     def each(nats: Measured, sign: float = 1.0) -> dict[str, Any]:

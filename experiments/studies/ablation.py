@@ -11,8 +11,8 @@ from rich.console import Console
 
 from experiments.ablation.plan import PRESETS, AblationConfig, jobs, read_grid, run_config, trials
 from experiments.config import build, override, to_yaml
-from experiments.recorder import write_aside
 from experiments.studies import new_folder, resumed
+from unienv.aside import write_aside
 from unienv.spelling import check_choice
 
 CONFIG = AblationConfig

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from experiments.bridge.plan import BridgeConfig, jobs
 from experiments.config import parse, to_yaml
-from experiments.recorder import write_aside
 from experiments.studies import new_folder, resumed
+from unienv.aside import write_aside
 
 CONFIG = BridgeConfig
 _FREE = ("ray.workers", "ray.address", "device", "json")  # what may change on resuming

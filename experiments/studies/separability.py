@@ -14,10 +14,10 @@ from rich.console import Console
 
 from experiments.config import ConfigError, load, parse, to_yaml
 from experiments.evaluate import hardware, versions
-from experiments.recorder import write_aside
 from experiments.studies import new_folder, reproduce
 from experiments.studies.reading import claims, print_tables, rows, settings, verdict
 from unienv.adapt import make_vector
+from unienv.aside import write_aside
 from unienv.registry import make_world, parameters_of, world_id, world_ids
 from unienv.separability.draws import NotEnumerable
 from unienv.separability.enumeration import Kernel, enumerate_world

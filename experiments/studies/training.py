@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.config import RunConfig, parse, to_yaml
-from experiments.recorder import read_metrics, write_aside
+from experiments.recorder import read_metrics
 from experiments.studies import new_folder, reproduce, resumed
+from unienv.aside import write_aside
 
 CONFIG = RunConfig
 _FREE = ("steps", "until", "episodes", "json", "ray.workers", "ray.address", "device")  # what may change on resuming
