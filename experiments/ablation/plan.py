@@ -22,11 +22,15 @@ PRESETS = {
     "full": "env=match,goto,manual,chase,describe,terminal env.coupling=0,0.25,0.5,0.75,1 "
     "agent.psi=joint,late,text,image seed=0:5",
 }
-BUDGETS = {  # env steps, and episodes of the evaluation: many where an episode is short and its feedback a coin
-    "match": (100_000, 10_000), "goto": (1_200_000, 1000), "manual": (2_000_000, 1000), "chase": (1_000_000, 4000),
-    "describe": (1_000_000, 2000), "terminal": (600_000, 1000),
-}  # fmt: skip
-_BUDGET = (500_000, 1000)  # in worlds without an entry there
+SETTINGS = {  # of trials in a world: a version that agents learn, and many episodes where each is a coin's toss
+    "match": ("steps=100000", "episodes=10000"),
+    "goto": ("steps=1200000",),
+    "manual": ("steps=2000000",),
+    "chase": ("env.num_objects=2", "env.num_motions=2", "steps=300000", "episodes=10000"),
+    "describe": ("steps=1000000", "episodes=2000"),
+    "terminal": ("steps=600000",),
+}
+_OTHERS = ("steps=500000",)  # worlds without an entry there
 
 
 @dataclass
@@ -106,8 +110,8 @@ def settings(config: AblationConfig, trial: Trial) -> list[str]:
     if trial.cell.coupling is not None:
         told.append(f"{DIAL}={trial.cell.coupling:g}")
     given = {argument.partition("=")[0] for argument in config.trial}
-    budget = dict(zip(("steps", "episodes"), BUDGETS.get(trial.cell.env, _BUDGET), strict=True))
-    return told + [f"{key}={value}" for key, value in budget.items() if key not in given]
+    usual = SETTINGS.get(trial.cell.env, _OTHERS)
+    return told + [setting for setting in usual if setting.partition("=")[0] not in given]
 
 
 def read_grid(arguments: Iterable[str]) -> dict[str, Any]:
