@@ -5,6 +5,7 @@ foresee what its actions bring; only then does it learn to act. An agent that ac
 apart by then, such as the nearest object, and may stay there.
 """
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from agents.distribution import descend
 from agents.network import Network
+from agents.world_model import Codes, evolution_loss
 from encoders.encoder import Prepared, select
 from encoders.precision import autocast
 
@@ -23,12 +25,14 @@ class Play(NamedTuple):
     Fields:
         observations: prepared for the encoder, (B, ...) by modality.
         actions: (B, n) int64, by part; rewards: (B,); terminated: (B,) bool.
+        following: codes (B, P_m) by modality of what each step led to; empty where nobody foresees it.
     """
 
     observations: Prepared
     actions: Tensor
     rewards: Tensor
     terminated: Tensor
+    following: Codes = MappingProxyType({})
 
 
 def feedback_loss(log_odds: Tensor, rewards: Tensor, terminated: Tensor) -> Tensor:
@@ -48,6 +52,7 @@ def foresee(
     optimiser: torch.optim.Optimizer,
     play: Play,
     minibatches: int,
+    weight: float,
     max_grad_norm: float,
     generator: Generator,
     bfloat16: bool,
@@ -62,26 +67,31 @@ def foresee(
         optimiser: over its parameters.
         play: B steps.
         minibatches: updates, on B / (2 minibatches) drawn steps each.
+        weight: of foreseeing the next observation, beside feedback.
         max_grad_norm: gradients are scaled down to this norm.
         generator: CPU generator of the draws.
         bfloat16: whether matrix products run in bfloat16.
 
     Returns:
-        Means over the updates: feedback_loss, in nats a step of the balanced draws, and grad_norm.
+        Means over the updates, in nats a step of the balanced draws: feedback_loss and evolution_loss; and grad_norm.
     """
     device = play.actions.device
     kind = (2 * (play.rewards > 0) + play.terminated.long()).cpu()
     shares = (1.0 / torch.bincount(kind).double())[kind].cumsum(dim=0)
     size = max(1, len(kind) // (2 * minibatches))
-    totals = {"feedback_loss": 0.0, "grad_norm": 0.0}
+    totals = {"feedback_loss": 0.0, "evolution_loss": 0.0, "grad_norm": 0.0}
     for _ in range(minibatches):
         chance = torch.rand(size, dtype=torch.float64, generator=generator) * shares[-1]
         rows = torch.searchsorted(shares, chance).clamp(max=len(kind) - 1).to(device)
         with autocast(device, bfloat16):
-            decision = network(select(play.observations, rows), network.initial_carry(size))
+            observations = select(play.observations, rows)
+            decision = network(observations, network.initial_carry(size))
             log_odds = network.choices.at(decision.feedback, play.actions[rows])
-            loss = feedback_loss(log_odds, play.rewards[rows], play.terminated[rows])
-        norm = descend(network, optimiser, loss, max_grad_norm)
-        totals["feedback_loss"] += loss.item()
+            feedback = feedback_loss(log_odds, play.rewards[rows], play.terminated[rows])
+            following = {name: of[rows] for name, of in play.following.items()}
+            evolution = evolution_loss(network.evolution, decision, observations, play.actions[rows], following)
+        norm = descend(network, optimiser, feedback + weight * evolution, max_grad_norm)
+        totals["feedback_loss"] += feedback.item()
+        totals["evolution_loss"] += evolution.item()
         totals["grad_norm"] += norm.item()
     return {name: total / minibatches for name, total in totals.items()}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from torch import Tensor
 from agents import checkpoint
 from agents.distribution import all_reduce_sum, num_replicas, rank, wait_for_all
 from agents.foresight import foresee
+from agents.imagination import imagine
 from agents.network import AgentConfig, Network, make_network
 from agents.policies import NetworkPolicy
 from agents.ppo import PPOConfig, improve
-from agents.rollout import Collector, Episodes
+from agents.rollout import Collector, Episodes, Rollout
+from agents.world_model import survey
 from encoders.precision import autocast, has_bfloat16
 from encoders.size import count_parameters
 from encoders.tensors import load_tensors, save_tensors
@@ -45,8 +48,10 @@ class Learner:
     ) -> None:
         if ppo.worlds % num_replicas():
             raise ValueError(f"ppo.worlds={ppo.worlds} can't be shared out evenly among {num_replicas()} workers")
+        self.imagined = agent.imagine or 0
         self.ppo, self.total_steps, self.seed, self.device = ppo, total_steps, seed, device
         self.envs = make_envs(ppo.worlds // num_replicas())
+        codebook = None if agent.imagine is None else survey(make_envs)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # equal weights on every replica
             self.network: Network = make_network(
@@ -54,6 +59,7 @@ class Learner:
                 self.envs.single_action_space,
                 agent,
                 getattr(self.envs, "vocabulary", None),
+                codebook,
             ).to(device)
         self.bfloat16 = has_bfloat16(device)
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=ppo.lr, eps=1e-5)
@@ -85,6 +91,8 @@ class Learner:
         with autocast(self.device, self.bfloat16):
             rollout, episodes = self.collector.collect(self.ppo.horizon)
         told = improve(self.network, self.optimiser, rollout, self.ppo, self.minibatches, self.bfloat16)
+        for _ in range(self.imagined):
+            self._imagine(rollout, told["spread"])
         self.steps += self.ppo.worlds * self.ppo.horizon
         return {"steps": self.steps, **_means(episodes), **told}
 
@@ -95,12 +103,25 @@ class Learner:
             self.optimiser,
             play,
             self.ppo.minibatches,
+            self.ppo.evolution,
             self.ppo.max_grad_norm,
             self.minibatches,
             self.bfloat16,
         )
         self.steps += self.ppo.worlds * num_steps
         return {"steps": self.steps, **_means(episodes), **told}
+
+    def _imagine(self, real: Rollout, spread: float) -> None:
+        """Go on from where the worlds are, in imagination, and improve on that; what feedback is, only worlds tell.
+
+        Advantages are measured by the spread of real ones. By their own, a model that knows nothing yet, to which all
+        actions are nearly equal, would teach its noise.
+        """
+        collector, horizon = self.collector, self.ppo.horizon
+        with autocast(self.device, self.bfloat16):
+            dreamt = imagine(self.network, real, collector.prepared, collector.carry, horizon, self.actions)
+        ppo = replace(self.ppo, feedback=0.0)
+        improve(self.network, self.optimiser, dreamt, ppo, self.minibatches, self.bfloat16, spread)
 
     def policy(self, num_worlds: int, seed: int) -> NetworkPolicy:
         """The present policy for other worlds, with randomness of its own."""

@@ -5,7 +5,7 @@ logits, values and predicted feedback of the streams are added. With one stream 
 stream a modality it is exactly the separable class pi(a | o) ~ exp sum_m f_m(o^m, a).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from types import MappingProxyType
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from agents.bridge import load_bridge
 from agents.choices import Choices
+from agents.world_model import Evolution
+from encoders.codebook import Codebook
 from encoders.encoder import Encoder, Prepared
 from encoders.psi import Psi, partition
 from encoders.size import count_parameters
@@ -35,6 +37,7 @@ class AgentConfig:
     image: str = "tile"  # timm model of images and video frames, or latent (the encoder of a bridge)
     bridge: str | None = None  # run folder of a study=bridge, where something is latent
     memory: str = "none"  # h: none (the present observation) or gru
+    imagine: int | None = None  # imagined rollouts a real one; 0 only learns how the world evolves, none not even that
     dim: int = 64  # D, of every latent
     queries: int = 4  # latents that read the modalities, a stream
     layers: int = 1  # readings, shared out among the streams
@@ -50,12 +53,15 @@ class Decision(NamedTuple):
         value: (B,).
         feedback: (B, 2, k), log odds that an action is rewarded and that it ends the episode, added up over its parts.
         carry: (B, S, hidden) for S streams; hidden = 0 without memory.
+        latents: (B, P_m, D) by modality, what Psi read; features: (B, width) of each stream, h. For `Evolution`.
     """
 
     logits: Tensor
     value: Tensor
     feedback: Tensor
     carry: Tensor
+    latents: Mapping[str, Tensor] = MappingProxyType({})
+    features: Sequence[Tensor] = ()
 
 
 class Network(nn.Module):
@@ -66,6 +72,7 @@ class Network(nn.Module):
         action_space: see `unienv.actions`.
         config: shape; `hidden` is taken as it is, see `make_network` for equal sizes.
         frozen: models of a bridge by modality, see `agents.bridge`.
+        codebook: of the pictures; None for an agent that does not learn how the world evolves.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class Network(nn.Module):
         action_space: spaces.Space,
         config: AgentConfig,
         frozen: Mapping[str, Any] = MappingProxyType({}),
+        codebook: Codebook | None = None,
     ) -> None:
         super().__init__()
         streams = partition(config.psi, observation_space.spaces)
@@ -83,6 +91,10 @@ class Network(nn.Module):
         self.psi = Psi(streams, self.encoder.grids, config.dim, config.queries, config.layers, config.heads)
         self.choices = Choices(Actions(action_space).nvec)
         self.heads = nn.ModuleList(Head(self.psi.size, width, self.choices.size, config.memory) for _ in streams)
+        self.evolution = None
+        if codebook is not None:
+            grids = self.encoder.grids
+            self.evolution = Evolution(observation_space, streams, grids, config.dim, width, self.choices, codebook)
 
     def initial_carry(self, batch: int) -> Tensor:
         """h_0: (B, S, hidden) zeros."""
@@ -98,11 +110,13 @@ class Network(nn.Module):
             start: (T, B) bool, steps at which an episode starts and the memory is cleared; None for one step that
                 continues every episode.
         """
-        latents = self.psi(self.encoder(prepared))
-        outputs = [head(z, carry[:, s], start) for s, (head, z) in enumerate(zip(self.heads, latents, strict=True))]
-        logits, values, feedback, carries = (torch.stack(part) for part in zip(*outputs, strict=True))
+        latents = self.encoder(prepared)
+        heads = zip(self.heads, self.psi(latents), strict=True)
+        outputs = [head(z, carry[:, s], start) for s, (head, z) in enumerate(heads)]
+        *outputs, features = zip(*outputs, strict=True)
+        logits, values, feedback, carries = (torch.stack(part) for part in outputs)
         logits, values, feedback = (part.float().sum(dim=0) for part in (logits, values, feedback))
-        return Decision(logits, values, feedback, carries.transpose(0, 1))
+        return Decision(logits, values, feedback, carries.transpose(0, 1), latents, features)
 
 
 class Head(nn.Module):
@@ -121,12 +135,12 @@ class Head(nn.Module):
         nn.init.zeros_(self.policy.bias)
 
     def forward(self, z: Tensor, carry: Tensor, start: Tensor | None) -> tuple[Tensor, ...]:
-        """Z (T * B, size), carry (B, width), start (T, B) -> logits (T * B, K), value (T * B,), feedback, carry."""
+        """Z (T * B, size), carry (B, width), start (T, B) -> logits (T * B, K), value (T * B,), feedback, carry, h."""
         features = self.trunk(z)
         if self.cell is not None:
             features, carry = self._unroll(features, carry, start)
         feedback = self.feedback(features).unflatten(1, (2, -1))
-        return self.policy(features), self.value(features)[:, 0], feedback, carry
+        return self.policy(features), self.value(features)[:, 0], feedback, carry, features
 
     def _unroll(self, features: Tensor, carry: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
         assert self.cell is not None
@@ -144,6 +158,7 @@ def make_network(
     action_space: spaces.Space,
     config: AgentConfig,
     vocabulary: Vocabulary | None = None,
+    codebook: Codebook | None = None,
 ) -> Network:
     """A network whose number of parameters equals the joint form's, whatever `config.psi` is.
 
@@ -154,14 +169,17 @@ def make_network(
         action_space: see `unienv.actions`.
         config: shape.
         vocabulary: words of the text; needed where a bridge reads it.
+        codebook: see `Network`.
 
     Raises:
         ValueError: unknown form, image model or memory; an action space that is none of those in `unienv.actions`; a
             bridge that is missing or does not know the words.
     """
     assert isinstance(observation_space, spaces.Dict)
+    if codebook is not None and config.image != "tile":
+        raise ValueError(f"agent.imagine foresees patches: it needs agent.image=tile, got {config.image}")
     frozen = load_bridge(config.text, config.image, config.bridge, vocabulary)
-    build = partial(Network, observation_space, action_space, frozen=frozen)
+    build = partial(Network, observation_space, action_space, frozen=frozen, codebook=codebook)
     if config.psi == "joint":
         return build(config)
 

@@ -11,6 +11,7 @@ from agents.foresight import feedback_loss
 from agents.gae import generalised_advantages
 from agents.network import Network
 from agents.rollout import Rollout
+from agents.world_model import evolution_loss
 from encoders.encoder import select
 from encoders.precision import autocast
 
@@ -31,6 +32,7 @@ class PPOConfig:
     entropy: float = 0.02  # weight of the policy's entropy
     value: float = 0.5  # weight of the value loss
     feedback: float = 8.0  # weight of predicting the feedback of the action taken, Eq. (9)
+    evolution: float = 0.1  # weight of predicting the next observation, where agent.imagine is a number
     max_grad_norm: float = 2.0  # gradients are scaled down to this norm
 
 
@@ -41,6 +43,7 @@ def improve(
     config: PPOConfig,
     generator: Generator,
     bfloat16: bool,
+    spread: float | None = None,
 ) -> dict[str, float]:
     """One PPO update from a rollout; changes network and optimiser in place.
 
@@ -51,11 +54,13 @@ def improve(
         config: hyperparameters.
         generator: CPU generator of the minibatches.
         bfloat16: whether matrix products run in bfloat16.
+        spread: what advantages are divided by; None for their own standard deviation.
 
     Returns:
-        Means over the update: policy_loss, value_loss, feedback_loss (nats a step), entropy, kl (of the old from the
-        new policy), clipped (share of ratios outside the clip range), explained_variance (of the returns by the
-        values), grad_norm.
+        Means over the update: policy_loss, value_loss, feedback_loss (nats a step), evolution_loss (nats a step, 0
+        where nobody foresees what follows), entropy, kl (of the old from the new policy), clipped (share of ratios
+        outside the clip range), grad_norm; explained_variance (of the returns by the values) and spread (standard
+        deviation of the advantages).
     """
     advantages = generalised_advantages(
         rollout.rewards,
@@ -68,7 +73,9 @@ def improve(
     )
     returns = advantages + rollout.values
     explained = 1.0 - (returns - rollout.values).var() / returns.var().clamp(min=1e-8)
-    advantages = _normalise(advantages)
+    mean, deviation = _moments(advantages)
+    spread = deviation if spread is None else spread
+    advantages = (advantages - mean) / (spread + 1e-8)
     totals: dict[str, float] = {}
     device = rollout.actions.device
     batches = list(_minibatches(rollout.rewards.shape[1], config, generator))
@@ -77,11 +84,14 @@ def improve(
         with autocast(device, bfloat16):
             losses = _losses(network, rollout, advantages, returns, worlds, config)
         loss = losses["policy_loss"] + config.value * losses["value_loss"] - config.entropy * losses["entropy"]
-        loss = loss + config.feedback * losses["feedback_loss"]
+        loss = loss + config.feedback * losses["feedback_loss"] + config.evolution * losses["evolution_loss"]
         norm = descend(network, optimiser, loss, config.max_grad_norm)
         for name, value in {**losses, "grad_norm": norm}.items():
             totals[name] = totals.get(name, 0.0) + value.item()
-    return {name: total / len(batches) for name, total in totals.items()} | {"explained_variance": explained.item()}
+    return {name: total / len(batches) for name, total in totals.items()} | {
+        "explained_variance": explained.item(),
+        "spread": spread,
+    }
 
 
 def _losses(
@@ -90,11 +100,13 @@ def _losses(
     """Losses and diagnostics over the steps of some worlds (n,)."""
     num_steps, num_worlds = rollout.rewards.shape
     rows = (torch.arange(num_steps, device=worlds.device)[:, None] * num_worlds + worlds).flatten()
-    decision = network(select(rollout.observations, rows), rollout.carry[worlds], rollout.start[:, worlds])
+    observations = select(rollout.observations, rows)
+    decision = network(observations, rollout.carry[worlds], rollout.start[:, worlds])
     actions, old, rewards, terminated, advantage, target = (
         column[:, worlds].flatten(0, 1)
         for column in (rollout.actions, rollout.log_probs, rollout.rewards, rollout.terminated, advantages, returns)
     )
+    following = {name: of[rows] for name, of in rollout.following.items()}
     log_probs = network.choices.log_probs(decision.logits)
     change = network.choices.at(log_probs, actions) - old
     ratio = change.exp()
@@ -103,6 +115,7 @@ def _losses(
         "policy_loss": -torch.minimum(ratio * advantage, clipped * advantage).mean(),
         "value_loss": 0.5 * (decision.value - target).square().mean(),
         "feedback_loss": feedback_loss(network.choices.at(decision.feedback, actions), rewards, terminated),
+        "evolution_loss": evolution_loss(network.evolution, decision, observations, actions, following),
         "entropy": -(log_probs.exp() * log_probs).sum(dim=-1).mean(),
         "kl": (ratio - 1.0 - change).mean().detach(),
         "clipped": (ratio != clipped).float().mean(),
@@ -114,8 +127,7 @@ def _minibatches(num_worlds: int, config: PPOConfig, generator: Generator) -> It
         yield from torch.randperm(num_worlds, generator=generator).chunk(config.minibatches)
 
 
-def _normalise(advantages: Tensor) -> Tensor:
-    """Zero mean and unit variance over the rollouts of all workers."""
-    moments = all_reduce_mean(torch.stack([advantages.mean(), advantages.square().mean()]))
-    variance = (moments[1] - moments[0] ** 2).clamp(min=0.0)
-    return (advantages - moments[0]) / (variance.sqrt() + 1e-8)
+def _moments(advantages: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation over the rollouts of all workers."""
+    mean, square = all_reduce_mean(torch.stack([advantages.mean(), advantages.square().mean()])).tolist()
+    return mean, max(0.0, square - mean**2) ** 0.5

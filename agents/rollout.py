@@ -1,7 +1,8 @@
 """Experience: N worlds stepped T times by the current policy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Generator, Tensor
 
 from agents.foresight import Play
 from agents.network import Network
+from agents.world_model import Codes, last_observations
 from encoders.encoder import Prepared, merge
 from unienv.actions import Actions
 
@@ -24,6 +26,7 @@ class Rollout(NamedTuple):
         actions: (T, N, n) int64, by part; log_probs: (T, N), of the policy that acted.
         values: (T, N), V(o_t); next_values: (T, N), V of what followed within the episode.
         rewards: (T, N); terminated, truncated: (T, N) bool.
+        following: codes (T * N, P_m) by modality of what each step led to; empty where nobody foresees it.
     """
 
     observations: Prepared
@@ -36,6 +39,7 @@ class Rollout(NamedTuple):
     rewards: Tensor
     terminated: Tensor
     truncated: Tensor
+    following: Codes = MappingProxyType({})
 
 
 @dataclass
@@ -78,12 +82,14 @@ class Collector:
             steps.append(self._step(episodes))
         last = self.network(self.prepared, self.carry, self.start[None]).value
         columns = dict(zip(_COLUMNS, zip(*steps, strict=True), strict=True))
-        stacked = {name: torch.stack(column) for name, column in columns.items() if name != "observations"}
-        observations = merge(columns["observations"])
+        stacked = {
+            name: torch.stack(column) for name, column in columns.items() if name not in ("observations", "following")
+        }
+        observations, codes = merge(columns["observations"]), _join(columns["following"])
         # The value of what follows is the next step's, but at a truncation it is that of the last observation.
-        following = torch.cat([stacked["values"][1:], last[None]])
-        stacked["next_values"] = torch.where(stacked["truncated"], stacked["next_values"], following)
-        return Rollout(observations=observations, carry=carry, **stacked), episodes
+        next_values = torch.cat([stacked["values"][1:], last[None]])
+        stacked["next_values"] = torch.where(stacked["truncated"], stacked["next_values"], next_values)
+        return Rollout(observations=observations, carry=carry, following=codes, **stacked), episodes
 
     @torch.no_grad()
     def play(self, num_steps: int) -> tuple[Play, Episodes]:
@@ -92,11 +98,12 @@ class Collector:
         for _ in range(num_steps):
             prepared = self.prepared
             action = self.network.choices.uniform(self.envs.num_envs, self.generator)
-            after, reward, terminated, over, _ = self._advance(action, episodes)
+            after, reward, terminated, over, info = self._advance(action, episodes)
             self.prepared, self.carry, self.start = self._prepare(after), torch.zeros_like(self.carry), over
-            steps.append((prepared, action, reward.float(), terminated))
-        observations, *columns = zip(*steps, strict=True)
-        return Play(merge(observations), *(torch.cat(column) for column in columns)), episodes
+            steps.append((prepared, self._following(over, info), action, reward.float(), terminated))
+        observations, following, *columns = zip(*steps, strict=True)
+        columns = [torch.cat(column) for column in columns]
+        return Play(merge(observations), *columns, following=_join(following)), episodes
 
     def tensors(self) -> dict[str, Tensor]:
         """Memory, tallies and, for worlds that can be saved, their snapshot."""
@@ -125,7 +132,9 @@ class Collector:
         final_values = self._final_values(info, truncated, decision.carry)
         self.prepared, self.carry, self.start = self._prepare(after), decision.carry, over
         taken = choices.at(log_probs, action)
-        return prepared, start, action, taken, decision.value, final_values, reward.float(), terminated, truncated
+        following = self._following(over, info)
+        told = (taken, decision.value, final_values, reward.float(), terminated, truncated)
+        return prepared, following, start, action, *told
 
     def _advance(self, action: Tensor, episodes: Episodes) -> tuple[Any, Tensor, Tensor, Tensor, Mapping[str, Any]]:
         """Step the worlds: observation, reward, terminated, terminated or truncated, info."""
@@ -141,11 +150,23 @@ class Collector:
         values = torch.zeros(self.envs.num_envs, device=self.device)
         where = truncated.nonzero()[:, 0]
         if len(where):
-            rows = [info["final_obs"][slot] for slot in where.tolist()]
-            final = {key: torch.stack([self._tensor(row[key]) for row in rows]) for key in rows[0]}
             going_on = torch.zeros(1, len(where), dtype=torch.bool, device=self.device)
-            values[where] = self.network(self._prepare(final), carry[where], going_on).value
+            values[where] = self.network(self._last(info, where), carry[where], going_on).value
         return values
+
+    def _following(self, over: Tensor, info: Mapping[str, Any]) -> Codes:
+        """Codes (N, P_m) of what the last step led to, the ends of episodes in place of the next ones' beginnings."""
+        evolution = self.network.evolution
+        if evolution is None:
+            return {}
+        codes, where = evolution.codes(self.prepared), over.nonzero()[:, 0]
+        if len(where):
+            for name, last in evolution.codes(self._last(info, where)).items():
+                codes[name][where] = last
+        return codes
+
+    def _last(self, info: Mapping[str, Any], where: Tensor) -> Prepared:
+        return self._prepare(last_observations(info, where.tolist()))
 
     def _count(self, episodes: Episodes, reward: Tensor, over: Tensor, info: Mapping[str, Any]) -> None:
         self.returns += reward
@@ -167,5 +188,11 @@ class Collector:
 
 
 _COLUMNS = (
-    "observations", "start", "actions", "log_probs", "values", "next_values", "rewards", "terminated", "truncated",
+    "observations", "following", "start", "actions",
+    "log_probs", "values", "next_values", "rewards", "terminated", "truncated",
 )  # fmt: skip
+
+
+def _join(codes: Sequence[Codes]) -> Codes:
+    """Codes of several steps one after the other."""
+    return {name: torch.cat([one[name] for one in codes]) for name in codes[0]}

@@ -201,7 +201,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "ppo.lr": (0.0, 10.0), "ppo.gamma": (0.0, 1.0), "ppo.lam": (0.0, 1.0), "ppo.clip": (1e-6, 10.0),
     "ppo.entropy": (0.0, 1e3), "ppo.feedback": (0.0, 1e3), "ppo.value": (0.0, 1e3), "ppo.max_grad_norm": (1e-9, 1e9),
     "agent.dim": (4, 4096), "agent.queries": (1, 256), "agent.layers": (1, 64), "agent.heads": (1, 64),
-    "agent.hidden": (4, 1 << 14),
+    "agent.hidden": (4, 1 << 14), "agent.imagine": (0, 64), "ppo.evolution": (0.0, 1e3),
     "batch": (1, 1 << 16), "lr": (0.0, 10.0), "stage1": (1, 1e9), "stage2": (1, 1e9), "vocabulary": (261, 1 << 20),
     "length": (2, 1 << 16), "vae.width": (4, 1 << 14), "vae.layers": (1, 256), "vae.heads": (1, 256),
     "vae.latent": (3, 1024), "vae.patch": (1, 16), "vae.kl": (0.0, 1e3), "vae.mask_weight": (0.0, 1e3),

@@ -23,6 +23,7 @@ class Book(nn.Module):
 
     def __init__(self):
         super().__init__()
+        self.evolution = None
         self.log_odds, self.choices = nn.Parameter(torch.zeros(2, 2)), Choices([2])
 
     def initial_carry(self, batch):
@@ -41,7 +42,7 @@ def test_rare_feedback_is_seen_as_often_as_common_feedback():
     rewarded = torch.arange(4000) == 7
     play = Play({"text": torch.arange(4000)}, torch.zeros(4000, 1, dtype=torch.int64), rewarded.float(), rewarded)
     book = Book()
-    foresee(book, torch.optim.SGD(book.parameters(), 0.0), play, 2, 1.0, torch.Generator().manual_seed(0), False)
+    foresee(book, torch.optim.SGD(book.parameters(), 0.0), play, 2, 0.0, 1.0, torch.Generator().manual_seed(0), False)
     assert len(book.seen) == 1000
     assert 400 < int((book.seen == 7).sum()) < 600
 
@@ -55,9 +56,9 @@ def test_predictions_come_true():
     )
     book, generator = Book(), torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(book.parameters(), 0.1)
-    first = foresee(book, optimiser, play, 10, 1.0, generator, False)["feedback_loss"]
+    first = foresee(book, optimiser, play, 10, 0.0, 1.0, generator, False)["feedback_loss"]
     for _ in range(10):
-        last = foresee(book, optimiser, play, 10, 1.0, generator, False)["feedback_loss"]
+        last = foresee(book, optimiser, play, 10, 0.0, 1.0, generator, False)["feedback_loss"]
     assert first > 0.8 and last < 0.05
     assert (book.log_odds.sign() == torch.tensor([[-1.0, 1.0], [1.0, -1.0]])).all()
 

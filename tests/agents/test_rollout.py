@@ -41,7 +41,7 @@ def test_columns_tell_one_story():
     """Columns of mixed actions against the rules of the world, world by world, over several rollouts."""
     actor = collector(make_vector(STAIRS, 6), Reader(-1.0))
     parts = [actor.collect(steps) for steps in (1, 9, 20)]
-    column = {name: torch.cat([getattr(r, name) for r, _ in parts]) for name in parts[0][0]._fields[3:] + ("start",)}
+    column = {name: torch.cat([getattr(r, name) for r, _ in parts]) for name in parts[0][0]._fields[3:-1] + ("start",)}
     column["actions"] = column["actions"][..., 0]
     words = torch.cat([r.observations["text"][:, 0].view(-1, 6) for r, _ in parts])
     log_odds = torch.tensor([0.0, -1.0]).log_softmax(dim=0)

@@ -65,6 +65,7 @@ class Reader:
 
     def __init__(self, log_odds=0.0):
         self.logits, self.encoder, self.choices = torch.tensor([0.0, log_odds]), self, Choices([2])
+        self.evolution = None
 
     def prepare(self, observation):
         return {"text": observation["text"]}

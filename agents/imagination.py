@@ -1,0 +1,78 @@
+"""Experience that never happened: rollouts of the policy in the agent's own world model.
+
+What is foreseen is observed again: o' ~ p(o' | z~, h, a), and Psi makes z~' of it. So imagined rollouts are rollouts
+like any other, and the policy improves on them in the same way (after Sutton 1990; Hafner et al. 2020; Micheli et al.
+2023).
+"""
+
+import torch
+from torch import Generator, Tensor
+
+from agents.network import Network
+from agents.rollout import Rollout
+from agents.world_model import Codes, draw
+from encoders.encoder import Prepared, merge, select
+
+
+@torch.no_grad()
+def imagine(
+    network: Network, real: Rollout, start: Prepared, carry: Tensor, num_steps: int, generator: Generator
+) -> Rollout:
+    """Imagined steps of B worlds.
+
+    A step is worth its expected reward: the foreseen chance of one, times the mean of those in `real`. Episodes end by
+    the foreseen chance, and others begin with a first observation out of `real`.
+
+    Args:
+        network: that knows how the world evolves.
+        real: (T, N) experience.
+        start: observations (B, ...) at which imagination sets out.
+        carry: (B, S, hidden), memory before them.
+        num_steps: T.
+        generator: of actions, ends and observations, on the network's device.
+    """
+    evolution = network.evolution
+    assert evolution is not None
+    firsts = real.start.flatten().nonzero()[:, 0]
+    codes, begun = evolution.codes(start), carry
+    pool = evolution.codes(select(real.observations, firsts)) if len(firsts) else codes
+    worth = real.rewards[real.rewards > 0].mean() if (real.rewards > 0).any() else real.rewards.new_tensor(1.0)
+    beginning = torch.zeros(len(carry), dtype=torch.bool, device=carry.device)
+    steps = []
+    for _ in range(num_steps):
+        prepared = evolution.prepared(codes)
+        decision = network(prepared, carry, beginning[None])
+        log_probs = network.choices.log_probs(decision.logits)
+        actions = network.choices.sample(log_probs, generator)
+        rewarded, ends = network.choices.at(decision.feedback, actions).sigmoid().unbind(dim=1)
+        over = torch.rand(ends.shape, generator=generator, device=ends.device) < ends
+        steps.append(
+            (
+                prepared,
+                beginning,
+                actions,
+                network.choices.at(log_probs, actions),
+                decision.value,
+                rewarded * worth,
+                over,
+            )
+        )
+        codes = _begin(
+            draw(evolution(decision.latents, decision.features, actions, codes), generator), pool, over, generator
+        )
+        carry, beginning = decision.carry, over
+    last = network(evolution.prepared(codes), carry, beginning[None]).value
+    observations, *columns = zip(*steps, strict=True)
+    starts, actions, log_probs, values, rewards, terminated = map(torch.stack, columns)
+    next_values = torch.cat([values[1:], last[None]])
+    never = torch.zeros_like(terminated)
+    return Rollout(
+        merge(observations), starts, begun, actions, log_probs, values, next_values, rewards, terminated, never
+    )
+
+
+def _begin(codes: Codes, pool: Codes, over: Tensor, generator: Generator) -> Codes:
+    """Drawn observations out of a pool where episodes are over."""
+    size = len(next(iter(pool.values())))
+    rows = torch.randint(size, over.shape, generator=generator, device=over.device)
+    return {name: torch.where(over[:, None], pool[name][rows], of) for name, of in codes.items()}
