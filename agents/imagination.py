@@ -16,7 +16,13 @@ from encoders.encoder import Prepared, merge, select
 
 @torch.no_grad()
 def imagine(
-    network: Network, real: Rollout, start: Prepared, carry: Tensor, num_steps: int, generator: Generator
+    network: Network,
+    real: Rollout,
+    prepared: Prepared,
+    carry: Tensor,
+    start: Tensor,
+    num_steps: int,
+    generator: Generator,
 ) -> Rollout:
     """Imagined steps of B worlds.
 
@@ -26,42 +32,31 @@ def imagine(
     Args:
         network: that knows how the world evolves.
         real: (T, N) experience.
-        start: observations (B, ...) at which imagination sets out.
+        prepared: observations (B, ...) at which imagination sets out.
         carry: (B, S, hidden), memory before them.
+        start: (B,) bool, those that start an episode.
         num_steps: T.
         generator: of actions, ends and observations, on the network's device.
     """
     evolution = network.evolution
     assert evolution is not None
     firsts = real.start.flatten().nonzero()[:, 0]
-    codes, begun = evolution.codes(start), carry
+    codes, begun = evolution.codes(prepared), carry
     pool = evolution.codes(select(real.observations, firsts)) if len(firsts) else codes
     worth = real.rewards[real.rewards > 0].mean() if (real.rewards > 0).any() else real.rewards.new_tensor(1.0)
-    beginning = torch.zeros(len(carry), dtype=torch.bool, device=carry.device)
     steps = []
     for _ in range(num_steps):
         prepared = evolution.prepared(codes)
-        decision = network(prepared, carry, beginning[None])
+        decision = network(prepared, carry, start[None])
         log_probs = network.choices.log_probs(decision.logits)
         actions = network.choices.sample(log_probs, generator)
+        taken = network.choices.at(log_probs, actions)
         rewarded, ends = network.choices.at(decision.feedback, actions).sigmoid().unbind(dim=1)
         over = torch.rand(ends.shape, generator=generator, device=ends.device) < ends
-        steps.append(
-            (
-                prepared,
-                beginning,
-                actions,
-                network.choices.at(log_probs, actions),
-                decision.value,
-                rewarded * worth,
-                over,
-            )
-        )
-        codes = _begin(
-            draw(evolution(decision.latents, decision.features, actions, codes), generator), pool, over, generator
-        )
-        carry, beginning = decision.carry, over
-    last = network(evolution.prepared(codes), carry, beginning[None]).value
+        steps.append((prepared, start, actions, taken, decision.value, rewarded * worth, over))
+        following = draw(evolution(decision.latents, decision.features, actions, codes), generator)
+        codes, carry, start = _begin(following, pool, over, generator), decision.carry, over
+    last = network(evolution.prepared(codes), carry, start[None]).value
     observations, *columns = zip(*steps, strict=True)
     starts, actions, log_probs, values, rewards, terminated = map(torch.stack, columns)
     next_values = torch.cat([values[1:], last[None]])

@@ -119,7 +119,9 @@ class Learner:
         """
         collector, horizon = self.collector, self.ppo.horizon
         with autocast(self.device, self.bfloat16):
-            dreamt = imagine(self.network, real, collector.prepared, collector.carry, horizon, self.actions)
+            dreamt = imagine(
+                self.network, real, collector.prepared, collector.carry, collector.start, horizon, self.actions
+            )
         ppo = replace(self.ppo, feedback=0.0)
         improve(self.network, self.optimiser, dreamt, ppo, self.minibatches, self.bfloat16, spread)
 

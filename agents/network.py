@@ -178,6 +178,8 @@ def make_network(
     assert isinstance(observation_space, spaces.Dict)
     if codebook is not None and config.image != "tile":
         raise ValueError(f"agent.imagine foresees patches: it needs agent.image=tile, got {config.image}")
+    if codebook is not None and config.text == "latent":
+        raise ValueError("agent.imagine foresees words: it needs agent.text=tokens, got latent")
     frozen = load_bridge(config.text, config.image, config.bridge, vocabulary)
     build = partial(Network, observation_space, action_space, frozen=frozen, codebook=codebook)
     if config.psi == "joint":

@@ -84,7 +84,9 @@ def improve(
         with autocast(device, bfloat16):
             losses = _losses(network, rollout, advantages, returns, worlds, config)
         loss = losses["policy_loss"] + config.value * losses["value_loss"] - config.entropy * losses["entropy"]
-        loss = loss + config.feedback * losses["feedback_loss"] + config.evolution * losses["evolution_loss"]
+        loss = loss + config.evolution * losses["evolution_loss"]
+        if config.feedback:  # by a gradient of zeros Adam's momentum would go on where nothing is told
+            loss = loss + config.feedback * losses["feedback_loss"]
         norm = descend(network, optimiser, loss, config.max_grad_norm)
         for name, value in {**losses, "grad_norm": norm}.items():
             totals[name] = totals.get(name, 0.0) + value.item()

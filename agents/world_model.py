@@ -8,7 +8,8 @@ A picture is told by the codes of its patches and a text by its words, so that l
 given the state, places are independent. z~' is Psi of what was foreseen.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -186,17 +187,20 @@ def survey(make_envs: Callable[[int], VectorEnv]) -> Codebook:
     names = set(envs.single_observation_space.spaces)
     if VIDEO in names or IMAGE not in names:
         raise ValueError(f"agent.imagine needs observations with an image and no video, got {', '.join(sorted(names))}")
+    with closing(envs):
+        return Codebook.of(_images(envs), _PATCHES)
+
+
+def _images(envs: VectorEnv) -> Iterator[Tensor]:
     actions, generator = Actions(envs.single_action_space), np.random.default_rng(0)
     observation, _ = envs.reset(seed=0)
-    seen = [torch.as_tensor(observation[IMAGE])]
+    yield torch.as_tensor(observation[IMAGE]).cpu()
     for _ in range(_STEPS):
         observation, _, terminated, truncated, info = envs.step(actions.sample(generator, _WORLDS))
-        seen.append(torch.as_tensor(observation[IMAGE]))
+        yield torch.as_tensor(observation[IMAGE]).cpu()
         over = np.flatnonzero(to_numpy(terminated | truncated)).tolist()
         if over:
-            seen.append(last_observations(info, over)[IMAGE])
-    envs.close()
-    return Codebook.of((images.cpu() for images in seen), _PATCHES)
+            yield last_observations(info, over)[IMAGE].cpu()
 
 
 def last_observations(info: Mapping[str, Any], slots: Sequence[int]) -> dict[str, Tensor]:

@@ -208,6 +208,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "vae.mask_ratio": (0.0, 1.0), "prior.width": (4, 1 << 14), "prior.layers": (1, 256), "prior.heads": (1, 256),
     "prior.block": (1, 1024), "latent.vae": (0.0, 1e3), "latent.flow": (0.0, 1e3), "latent.reference": (0.0, 1e3),
     "margin": (0.0, 1.0), "samples": (100, 1e8), "history": (1, 16), "horizon": (1, 1 << 16), "null": (19, 10_000),
+    "seeds": (1, 1000),
 }  # fmt: skip
 
 
@@ -218,7 +219,7 @@ def _check_ranges(config: Any, known: list[str]) -> None:
         value: Any = config
         for part in key.split("."):
             value = getattr(value, part)
-        if value is not None and not low <= value <= high:
+        if isinstance(value, (int, float)) and not low <= value <= high:  # and no list, as seeds are in some studies
             raise ConfigError(f"{key}: expected a number from {low:g} to {high:g}, got {value}")
 
 

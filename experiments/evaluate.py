@@ -3,11 +3,13 @@
 import contextlib
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from importlib import metadata
+from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,11 +19,13 @@ from agents.learner import Learner
 from agents.objective import objective
 from agents.policies import OraclePolicy, RandomPolicy
 from encoders.precision import has_bfloat16
+from experiments.columns import write_columns
 from experiments.config import RunConfig
 from experiments.train import choose_device, make_envs
 from unienv import __version__
 from unienv.actions import Actions, name_parts, row
 from unienv.backend import to_numpy
+from unienv.modality import TEXT
 from unienv.registry import parameters_of
 from unienv.render import picture
 
@@ -71,50 +75,80 @@ def _held_out(config: RunConfig, envs: Any) -> Any:
     return None
 
 
+class Moment(NamedTuple):
+    """A step of an episode, or its end, at which nothing is done.
+
+    Fields:
+        observation: of one world, by modality.
+        action: (n,) int64 by part, -1 at the end; said: the same in words.
+        probabilities: (k,) of the choices of all parts, 0 at the end.
+        reward, terminated: what came of the action.
+    """
+
+    observation: dict[str, np.ndarray]
+    action: np.ndarray
+    said: str
+    probabilities: np.ndarray
+    reward: float
+    terminated: bool
+
+
+def episodes(config: RunConfig, learner: Learner, envs: Any) -> Iterator[tuple[list[Moment], bool]]:
+    """Episodes of the policy on seeds not trained on, the same at every call, each with whether it succeeded.
+
+    Args:
+        config: of the run.
+        learner: whose policy acts.
+        envs: one world.
+    """
+    for episode in count():
+        yield _play(envs, learner.policy(1, seed=episode), UNSEEN + config.seed + episode)
+
+
 def watch(config: RunConfig, learner: Learner, path: Path) -> None:
     """A few episodes of the policy as arrays: frames, text, action, said, probabilities, reward, episode and success.
 
-    Of actions with several parts `said` tells the words and there are no probabilities.
+    Of actions with several parts `said` tells the words, `action` the first part, and there are no probabilities.
     """
-    envs = make_envs(config.env, 1, torch.device("cpu"))
+    envs: Any = make_envs(config.env, 1, torch.device("cpu"))
     rows: list[dict[str, Any]] = []
-    for episode in range(_EPISODES):
+    for episode, (moments, success) in enumerate(islice(episodes(config, learner, envs), _EPISODES)):
+        rows += [_row(one, envs.vocabulary) | {"episode": episode, "success": success} for one in moments]
         if len(rows) >= _FRAMES:
             break
-        rows += _episode(envs, learner.policy(1, seed=episode), episode, UNSEEN + config.seed + episode)
-    columns = {key: np.stack([np.asarray(row[key]) for row in rows]) for key in rows[0]}
-    space = envs.single_action_space
+    names, space = {}, envs.single_action_space
     if isinstance(space, Discrete):
-        columns["action_names"] = np.array([_say(envs, a) for a in range(int(space.start), int(space.start + space.n))])
-    aside = path.with_name(path.name + ".part")
-    with aside.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **columns)
-    os.replace(aside, path)
+        numbers = range(int(space.start), int(space.start + space.n))
+        names["action_names"] = np.array([_say(envs, action) for action in numbers])
+    write_columns(path, rows, names)
     envs.close()
 
 
-def _episode(envs: Any, policy: Any, episode: int, seed: int) -> list[dict[str, Any]]:
+def _play(envs: Any, policy: Any, seed: int) -> tuple[list[Moment], bool]:
     observation, _ = envs.reset(seed=seed)
-    rows: list[dict[str, Any]] = []
-    parts = len(policy.actions.nvec)
+    moments: list[Moment] = []
     start, over = np.ones(1, bool), False
     while not over:
         action = policy.act(observation, start)
-        seen = _row(observation, envs.vocabulary, episode) | {
-            "action": int(policy.actions.split(action)[0, 0]) if parts == 1 else 0,
-            "said": _say(envs, row(action, 0)),
-            "probabilities": policy.probabilities[0, : None if parts == 1 else 0].astype(np.float64),
-        }
+        parts, chances = policy.actions.split(action)[0], policy.probabilities[0].astype(np.float64)
+        seen = {key: to_numpy(value)[0] for key, value in observation.items()}
         observation, reward, terminated, truncated, info = envs.step(action)
-        rows.append(seen | {"reward": float(reward[0])})
+        moments.append(Moment(seen, parts, _say(envs, row(action, 0)), chances, float(reward[0]), bool(terminated[0])))
         start, over = np.zeros(1, bool), bool(terminated[0] | truncated[0])
-    last = {key: np.asarray(value)[None] for key, value in info["final_obs"][0].items()}
-    rows.append(
-        _row(last, envs.vocabulary, episode)
-        | {"action": -1, "said": "", "probabilities": np.zeros_like(rows[-1]["probabilities"]), "reward": 0.0}
-    )
-    success = bool(np.asarray(info["final_info"]["success"])[0])
-    return [one | {"success": success} for one in rows]
+    last = {key: np.asarray(value) for key, value in info["final_obs"][0].items()}
+    moments.append(Moment(last, np.full_like(parts, -1), "", np.zeros_like(chances), 0.0, False))
+    return moments, bool(np.asarray(info["final_info"]["success"])[0])
+
+
+def _row(moment: Moment, vocabulary: Any) -> dict[str, Any]:
+    return {
+        "frames": picture(moment.observation),
+        "text": vocabulary.decode(moment.observation[TEXT]),
+        "action": int(moment.action[0]),
+        "said": moment.said,
+        "probabilities": moment.probabilities[: None if len(moment.action) == 1 else 0],
+        "reward": moment.reward,
+    }
 
 
 def _say(envs: Any, action: Any) -> str:
@@ -122,11 +156,6 @@ def _say(envs: Any, action: Any) -> str:
     world = getattr(envs, "world", None)
     told = world.name_action(action) if world is not None else name_parts(action)
     return f"action {told}" if told.lstrip("-").isdecimal() else told or "nothing"
-
-
-def _row(observation: dict[str, Any], vocabulary: Any, episode: int) -> dict[str, Any]:
-    first = {key: to_numpy(value)[0] for key, value in observation.items()}
-    return {"frames": picture(first), "text": vocabulary.decode(first["text"]), "episode": episode}
 
 
 def versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What the pages of a run share: style sheet, plots in the colours of the page, tables, numbers and clear errors."""
 
+import base64
 import io
 import json
 import math
@@ -17,6 +18,7 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from unienv.aside import write_aside
 
@@ -101,6 +103,13 @@ def plots(
 ) -> str:
     """A figure drawn in several sizes, of which the page shows the one that fits: `wide` and `narrow`."""
     return "".join(f'<div class="plot {kind}">{plot(draw, size, alt, palette)}</div>' for kind, size in sizes.items())
+
+
+def picture_uri(pixels: np.ndarray) -> str:
+    """A picture (H, W, 3) uint8 as a PNG that stands in the page itself."""
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
 
 
 def table(rows: Iterable[Iterable[Any]]) -> str:

@@ -2,15 +2,13 @@
 
     config.yaml     settings                       summary.json    final evaluation
     metrics.jsonl   one line an update             episodes.npz    a few episodes of the evaluation
+                                                   dreams.npz      what the world model foresaw of some of them
 
-The last two may be missing; then the report says so and shows what there is. Equal folders give equal bytes.
+The last three may be missing; then the report says so and shows what there is. Equal folders give equal bytes.
 """
 
-import base64
-import io
 import json
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,17 +18,18 @@ import numpy as np
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
-from PIL import Image
 
 from experiments.colophon import configuration
+from experiments.columns import read_columns
 from experiments.page import (
     CURVE,
     INK,
     MUTED,
     PALETTE,
+    assemble,
     check_files,
-    fill,
     number,
+    picture_uri,
     plot,
     plots,
     read_mapping,
@@ -38,6 +37,7 @@ from experiments.page import (
     write_page,
 )
 from experiments.recorder import read_metrics
+from experiments.strips import STYLE, strips
 
 _TEMPLATE = Path(__file__).with_suffix(".html")
 _BINS = 100  # points of a drawn curve, at most
@@ -68,7 +68,8 @@ def write_report(folder: Path) -> Path:
     """Write `report.html` into a run folder.
 
     Args:
-        folder: holds config.yaml and metrics.jsonl and, once the run has ended, summary.json and episodes.npz.
+        folder: holds config.yaml and metrics.jsonl and, once the run has ended, summary.json, episodes.npz and, with a
+            world model, dreams.npz.
 
     Returns:
         Path of the report, which appears whole or not at all.
@@ -104,19 +105,18 @@ def _page(folder: Path) -> str:
         "no_episodes": "" if episodes else "hidden",
         "episodes": json.dumps(episodes).replace("<", "\\u003c"),  # where "</script>" would end the data
         "configuration": configuration(config),
+        "strips_style": STYLE,
         "versions": table({**summary.get("versions", {}), **summary.get("hardware", {})}.items()),
     }
-    return fill(_TEMPLATE.read_text(encoding="utf-8"), fields, elements)
+    dreams = folder / "dreams.npz"
+    sections = {"dreams": {"strips": strips(dreams) if dreams.exists() else ""}}
+    return assemble(_TEMPLATE.read_text(encoding="utf-8"), fields, elements, sections)
 
 
 def _episodes(path: Path) -> dict[str, Any] | None:
     """What the player needs: columns with an entry a frame, and all frames as the tiles of one picture."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            columns = dict(archive)
-        frames, *rest = (columns[name] for name in _COLUMNS)
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} should hold {', '.join(_COLUMNS)}; {' '.join(str(error).split())}") from None
+    columns = read_columns(path, _COLUMNS)
+    frames, *rest = (columns[name] for name in _COLUMNS)
     if not len(frames):
         return None
     count, height, width, _ = frames.shape
@@ -124,12 +124,10 @@ def _episodes(path: Path) -> dict[str, Any] | None:
     tiles = np.zeros((-(-count // across) * across, height, width, 3), np.uint8)
     tiles[:count] = frames
     sheet = tiles.reshape(-1, across, height, width, 3).swapaxes(1, 2).reshape(-1, across * width, 3)
-    png = io.BytesIO()
-    Image.fromarray(sheet).save(png, "PNG", optimize=True)
     return {
         **{name: _plain(column) for name, column in zip(_COLUMNS[1:], rest, strict=True)},
         "names": _plain(columns["action_names"]) if "action_names" in columns else None,
-        "sheet": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(),
+        "sheet": picture_uri(sheet),
         "size": [width, height, across],
     }
 

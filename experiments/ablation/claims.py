@@ -16,7 +16,8 @@ Found = Mapping[str, Any]
 
 def claims(summary: Found, margin: float) -> list[dict[str, str]]:
     """The two tests stated before the study, and what its cells show besides."""
-    return [_increases(summary["trend"]), _nothing(summary["controls"], margin), _ahead(summary["cells"])]
+    told = [_increases(summary["trend"]), _nothing(summary["controls"], margin), _ahead(summary["cells"])]
+    return told + _ahead_of_estimates(summary["cells"])
 
 
 def _increases(trend: Found) -> dict[str, str]:
@@ -44,7 +45,21 @@ def _nothing(controls: Sequence[Found], margin: float) -> dict[str, str]:
 
 def _ahead(told: Sequence[Found]) -> dict[str, str]:
     claim = "The joint form is ahead of late fusion in every cell with NS > 0, corrected for the number of cells"
-    coupled = [cell for cell in told if (nats_of(cell) or 0.0) > 0.0]
+    return _ahead_in([cell for cell in told if (nats_of(cell) or 0.0) > 0.0], claim)
+
+
+def _ahead_of_estimates(told: Sequence[Found]) -> list[dict[str, str]]:
+    """Nothing where no cell has an estimate."""
+    if not any(is_estimated(cell) for cell in told):
+        return []
+    claim = (
+        "Where NS is estimated and separability rejected, each at the level of 5 %, the joint form is ahead of late "
+        "fusion, corrected for the number of cells"
+    )
+    return [_ahead_in([cell for cell in told if rejected(cell)], claim)]
+
+
+def _ahead_in(coupled: Sequence[Found], claim: str) -> dict[str, str]:
     known = [cell for cell in coupled if cell["gap"]]
     ahead = [cell for cell in known if cell["gap"]["p_step_down"] <= LEVEL]
     behind = [cell for cell in known if cell["gap"]["high"] is not None and cell["gap"]["high"] <= 0]
@@ -54,9 +69,55 @@ def _ahead(told: Sequence[Found]) -> dict[str, str]:
     return {"claim": claim, "verdict": verdict, "evidence": evidence}
 
 
+def allowed(cell: Found) -> dict[str, list[str]] | None:
+    """What an environment whose NS is estimated allows to be said, what not, and what to mind; None for other cells.
+
+    No dial turns such an environment's coupling, nothing enumerates it, and no oracle plays it.
+    """
+    if not is_estimated(cell):
+        return None
+    may, may_not = (list(cell["ns"]["claims"][name]) for name in ("may", "may_not"))
+    may_not.append("The same NS under another behaviour than uniform actions, as that of the trained agents.")
+    if cell["memory"] != "none":
+        may_not.append("What NS is to agents that remember, as these do: it is given the present observation alone.")
+    gap = cell["gap"]
+    if gap and gap["p_step_down"] <= LEVEL:
+        may.append(f"With these settings and seeds joint agents earn more than late ones: {_gap(cell)}.")
+    elif gap and gap["high"] is not None and gap["high"] < 0:
+        may.append(f"With these settings and seeds joint agents earn less than late ones: {_gap(cell)}.")
+    elif gap:
+        may_not.append(f"That the forms differ here: {_gap(cell)}. Nor that they do not: no margin was stated for J.")
+    may_not.append("What late fusion must lose: the best late agent is not known, only those that were trained.")
+    may_not.append("That non-separability is the cause: no dial turns it while all else stays.")
+    if cell["score"] == "J":
+        may_not.append("A gap larger or smaller than in other environments: without an oracle J is not normalised.")
+    return {"may": may, "may_not": may_not, "mind": list(cell["ns"]["warnings"])}
+
+
+def _gap(cell: Found) -> str:
+    unit = "of J" if cell["score"] == "J" else "of normalised return"
+    return f"gap {said(cell['gap'])} {unit}, p = {brief(cell['gap']['p_step_down'])} corrected for all cells"
+
+
+def rejected(cell: Found) -> bool:
+    """Whether an estimate rejects separability."""
+    return is_estimated(cell) and cell["ns"]["p"] <= LEVEL
+
+
+def is_estimated(cell: Found) -> bool:
+    """Whether NS comes from samples and a test, not from an enumeration or a closed form."""
+    return bool(cell["ns"]) and cell["ns"].get("p") is not None
+
+
 def nats_of(cell: Found) -> float | None:
-    """NS of a cell's feedback, 0.0 where it is nothing but rounding; None where it is not known."""
-    return cell["ns"] and (round(cell["ns"]["nats"], 9) if cell["ns"]["nats"] > ZERO else 0.0)
+    """NS of a cell's feedback, 0.0 where it is nothing but rounding; None where it is not known exactly.
+
+    An estimate has no place among these. Not detected is not 0, so that it makes no control; and what nets fail to
+    learn differs between environments, so that their order by estimates need not be that by NS.
+    """
+    if cell["ns"] is None or is_estimated(cell):
+        return None
+    return round(cell["ns"]["nats"], 9) if cell["ns"]["nats"] > ZERO else 0.0
 
 
 def name_of(cell: Found) -> str:

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from experiments.ablation import statistics
-from experiments.ablation.claims import claims, nats_of, said
+from experiments.ablation.claims import allowed, claims, nats_of, said
 from experiments.ablation.plain import to_csv, to_markdown
 from experiments.ablation.plan import DIAL, AblationConfig, Cell, Trial, cells, run_config, trials
 from experiments.ablation.statistics import Estimate
 from experiments.ablation.trial import Grid
+from experiments.ablation.worlds import worlds
 from experiments.evaluate import hardware, versions
 from experiments.jobs import job_folder, results
 from experiments.page import brief
@@ -79,6 +80,8 @@ def conclude(grid: Grid, failed: Mapping[str, str]) -> dict[str, Any]:
     groups = [_runs(cell, trials(config), found) for cell in cells(config)]
     told = [_cell(grid, runs, found.get(f"ns-{runs.cell.name}", {})) for runs in groups]
     _correct(told, groups)
+    for cell in told:
+        cell["claims"] = allowed(cell)
     first = next((one["summary"] for runs in groups for one in runs.found.values()), {})
     summary = {
         "command": _command(config),
@@ -86,6 +89,7 @@ def conclude(grid: Grid, failed: Mapping[str, str]) -> dict[str, Any]:
         "hardware": first.get("hardware") or hardware("cpu"),
         "config": asdict(config),
         "failed": dict(failed),
+        "worlds": worlds(config),
         "cells": told,
         "overall": _overall(groups, config.psi),
         "trend": _trend(told, groups, config.margin),
@@ -129,6 +133,7 @@ def _cell(grid: Grid, runs: Runs, measured: Found) -> dict[str, Any]:
         "coupling": runs.cell.coupling,
         "parameters": {key: value for key, value in run.env.items() if key != "id"},
         "steps": run.steps,
+        "memory": run.agent.memory,
         "score": "normalised" if runs.normalised else "J",
         "ns": _nonseparability(runs, measured, run.env),
         "anchors": _anchors(runs, measured.get("ladder")),
@@ -147,7 +152,7 @@ def _nonseparability(runs: Runs, measured: Found, env: Mapping[str, Any]) -> dic
     if ns is None and stated is not None:
         ns = {"nats": stated, "information": None, "share": None, "how": "closed form"}
     told = " ".join(f"env.{key}={value}" for key, value in env.items() if key != "id")
-    return ns and ns | {"command": f"python experiments/run.py study=separability env={env['id']} {told}".strip()}
+    return ns and {"command": f"python experiments/run.py study=separability env={env['id']} {told}".strip()} | ns
 
 
 def _anchors(runs: Runs, ladder: Found | None) -> dict[str, float | None]:

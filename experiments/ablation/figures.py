@@ -11,6 +11,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, MultipleLocator
 
 from experiments import page
 from experiments.ablation.summary import (
+    NS,
     CellResult,
     Control,
     Estimate,
@@ -37,7 +38,7 @@ _ANCHORS = {"late optimum": "late", "joint optimum": "joint", "text": "text", "i
 _HEADLINE = 7.0  # inches; what it says stands beside it
 _SCORES_SIZE, _CURVE_SIZE = (3.4, 2.9), (3.3, 2.3)
 _POINTS = 100  # of a learning curve
-_LONG = 22  # letters of a name beside a plot
+_LONG, _LEGEND = 22, 30  # letters of a name beside a plot, and above it
 
 
 def form_colour(form: str) -> str:
@@ -47,13 +48,21 @@ def form_colour(form: str) -> str:
 
 def headline(cells: Sequence[CellResult], margin: float | None) -> str:
     """Gap against non-separability: a dot a cell, those of a world joined along its dial, and the band of no gap."""
-    worlds = {env: drawn for env, found in by_world(cells).items() if (drawn := [c for c in found if placed(c)])}
+    return _gap_by_ns([cell for cell in cells if placed(cell)], "gap in normalised return", margin)
+
+
+def estimated(cells: Sequence[CellResult]) -> str:
+    """The same of cells whose NS is estimated and whose return has no scale, and so no margin."""
+    return _gap_by_ns([cell for cell in cells if placed_aside(cell)], "gap in return J", None)
+
+
+def _gap_by_ns(cells: Sequence[CellResult], ylabel: str, margin: float | None) -> str:
+    worlds = by_world(cells)
     if not worlds:
         return ""
-    most = max(cell.ns.nats for found in worlds.values() for cell in found if cell.ns) or 1.0
-    said = ", ".join(
-        f"{cell.name} {told(cell.gap)} at {cell.ns.nats:.3g}" for c in worlds.values() for cell in c if cell.ns
-    )
+    reached = [0.0, *(end for cell in cells if cell.ns for end in _ends(cell.ns))]  # an estimate may lie below 0
+    most = max(reached) - min(reached) or 1.0
+    said = ", ".join(f"{cell.name} {told(cell.gap)} at {cell.ns.nats:.3g}" for cell in cells if cell.ns)
 
     def draw(axes: Axes) -> None:
         _band(axes.axhspan, margin)
@@ -61,24 +70,35 @@ def headline(cells: Sequence[CellResult], margin: float | None) -> str:
         for i, (env, found) in enumerate(worlds.items()):
             colour, marker = _WORLDS[i % len(_WORLDS)], _MARKERS[i % len(_MARKERS)]
             aside = (i - (len(worlds) - 1) / 2) * 0.008 * most  # so that worlds of equal NS do not hide each other
-            points = [(cell.ns.nats + aside, cell.gap, cell.ns.how) for cell in found if cell.ns and cell.gap]
+            points = [(cell.ns.nats + aside, cell.gap, cell.ns) for cell in found if cell.ns and cell.gap]
             axes.plot([x for x, *_ in points], [gap.value for _, gap, _ in points], color=colour, alpha=0.45, zorder=2)
-            for x, gap, how in points:
+            for x, gap, ns in points:
                 axes.plot([x, x], bounds(gap), color=colour, linewidth=1.6, alpha=0.75, zorder=3)
-                inside = _CARD if "small" in how else colour
+                axes.plot([end + aside for end in _ends(ns)], [gap.value] * 2, color=colour, linewidth=1.6, alpha=0.75)
+                inside = _CARD if "small" in ns.how or (ns.estimated and not ns.detected) else colour
                 axes.plot(x, gap.value, marker, color=colour, markerfacecolor=inside, markersize=7, zorder=4)
-            axes.plot([], [], marker + "-", color=colour, label=_short(env))
-        axes.set(xlabel="NS of the feedback, nats a step", ylabel="gap in normalised return")
-        axes.set_xlim(-0.06 * most, 1.06 * most)
+            axes.plot([], [], marker + "-", color=colour, label=_short(env, _LEGEND))
+        axes.set(xlabel="NS of the feedback, nats a step", ylabel=ylabel)
+        axes.set_xlim(min(reached) - 0.06 * most, max(reached) + 0.06 * most)
         _ticks(axes)
         _legend(axes)
 
     return _fitting(draw, f"return gap by non-separability: {said}", 4.1, _HEADLINE)
 
 
+def _ends(ns: NS) -> tuple[float, float]:
+    """Of its interval; what is exact has none."""
+    return bounds(Estimate(ns.nats, ns.low, ns.high))
+
+
 def placed(cell: CellResult) -> bool:
     """Whether a cell has a place in the headline figure."""
     return cell.normalised and cell.ns is not None and cell.gap is not None
+
+
+def placed_aside(cell: CellResult) -> bool:
+    """Whether a cell has a place in the figure of estimates."""
+    return not cell.normalised and cell.ns is not None and cell.ns.estimated and cell.gap is not None
 
 
 def scores(found: Sequence[CellResult]) -> str:
@@ -253,20 +273,26 @@ def _band(span: Callable[..., Any], margin: float | None) -> None:
 
 
 def _ticks(axes: Axes) -> None:
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(6 if _width(axes) > PANEL else 3))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+
+
+def _width(axes: Axes) -> float:
+    """In inches, before names beside it take their part."""
+    return axes.bbox.width / rcParams["figure.dpi"]
 
 
 def _legend(axes: Axes) -> None:
-    columns = 5 if axes.bbox.width > rcParams["figure.dpi"] * PANEL else 2
+    labels = axes.get_legend_handles_labels()[1]
+    columns = max(1, int((_width(axes) + 0.25) / (0.08 * max(map(len, labels)) + 0.5)))  # as many as there is room for
     legend = axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, frameon=False, labelcolor=INK)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
-def _short(name: str) -> str:
+def _short(name: str, most: int = _LONG) -> str:
     """What fits beside a plot: names of one family differ at their ends."""
-    return name if len(name) <= _LONG else f"{name[: _LONG // 3]}\u2026{name[-_LONG // 2 :]}"
+    return name if len(name) <= most else f"{name[: most // 3]}\u2026{name[-most // 2 :]}"
 
 
 def _row_names(axes: Axes, names: Sequence[str]) -> None:

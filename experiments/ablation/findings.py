@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from experiments.ablation import summary as read
-from experiments.ablation.figures import placed, probes
+from experiments.ablation.figures import placed, placed_aside, probes
 from experiments.ablation.summary import AHEAD, LEVEL, SLIGHT, CellResult, Control, Summary, signless, told
 from experiments.page import brief
 
@@ -16,7 +16,7 @@ def verdict(summary: Summary) -> str:
     cells = read.cells(summary)
     if not cells:
         return "No cell was measured."
-    return " ".join(filter(None, (trend(summary), controls(summary), ahead(cells))))
+    return " ".join(filter(None, (trend(summary), controls(summary), ahead(cells), estimated(cells))))
 
 
 def trend(summary: Summary) -> str:
@@ -56,13 +56,26 @@ def ahead(cells: Sequence[CellResult]) -> str:
 
 
 def joint(cells: Sequence[CellResult]) -> list[CellResult]:
-    """Cells with a gap whose feedback is known not to be separable."""
-    return [cell for cell in cells if cell.gap and cell.ns and cell.ns.nats > 0]
+    """Cells with a gap whose feedback is known exactly not to be separable."""
+    return [cell for cell in cells if cell.gap and cell.ns and cell.ns.detected and not cell.ns.estimated]
+
+
+def estimated(cells: Sequence[CellResult]) -> str:
+    """What came of cells whose NS is estimated."""
+    known = [(cell, cell.ns.detected) for cell in cells if cell.gap and cell.ns and cell.ns.estimated]
+    if not known:
+        return ""
+    said = []
+    for rejected, where in ((True, "where separability is rejected"), (False, "where it is not")):
+        verdicts = [cell.verdict for cell, detected in known if detected == rejected]
+        if verdicts:
+            said.append(f"in {sum(v in (AHEAD, SLIGHT) for v in verdicts)} of {len(verdicts)} {where}")
+    return f"In environments with an estimated NS joint is ahead of late {' and '.join(said)}."
 
 
 def unmeasured(cells: Sequence[CellResult]) -> str:
     """Cells that have no place in the headline figure."""
-    names = [cell.name for cell in cells if not placed(cell)]
+    names = [cell.name for cell in cells if not placed(cell) and not placed_aside(cell)]
     return f"Without NS, gap or oracle, and so not drawn: {', '.join(names)}." if names else ""
 
 

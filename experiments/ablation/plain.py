@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from experiments.ablation.claims import name_of, nats_of, said
+from experiments.ablation.claims import is_estimated, name_of, nats_of, rejected, said
 from experiments.page import brief, number, settings
 
 Summary = Mapping[str, Any]
@@ -19,7 +19,10 @@ level. `p` is the exact one-sided sign-flip test of a gap above 0, which with n 
 is corrected for k cells by Holm's method, which then gives no less than k/2^n; `step-down` is corrected by Westfall and
 Young's maximum over cells, which again reaches 1/2^n. A cell is equivalent if the gap's 95 % interval lies inside the
 margin, which is stricter than two one-sided tests at 5 %. P(joint > late) is over all pairs of runs, with Newcombe's
-interval."""
+interval.
+NS is exact unless it is told as estimated: from uniform actions, with the 95 % interval of sampling alone, which knows
+nothing of what nets fail to learn, and p of its own test against a separable law. Such cells enter neither the trend
+nor the controls."""
 
 
 def to_csv(summary: Summary) -> str:
@@ -42,6 +45,7 @@ def to_markdown(summary: Summary) -> str:
         "Scores": _scores(summary),
         "Joint against late": _gaps(summary),
         "What trained joint agents use": _diagnostics(summary),
+        "What estimates of NS allow to be said": _allowed(summary),
         "How to read this": _HOW,
         "Failed": _list(f"`{name}`: {why}" for name, why in summary["failed"].items()),
         "Made by": _made_by(summary),
@@ -96,6 +100,17 @@ def _diagnostics(summary: Summary) -> str:
     return _table(head, rows)
 
 
+def _allowed(summary: Summary) -> str:
+    """Lists of what each cell whose NS is estimated allows to be said."""
+    texts = []
+    for cell in summary["cells"]:
+        if cell["claims"]:
+            texts.append(f"### {name_of(cell)}, {cell['ns']['how']}")
+            for heading, name in (("May be said", "may"), ("May not be said", "may_not"), ("To mind", "mind")):
+                texts += [f"{heading}:", _list(cell["claims"][name] or ["nothing"])]
+    return "\n\n".join(texts)
+
+
 def _made_by(summary: Summary) -> str:
     where = settings(summary["versions"]), settings(summary["hardware"])
     note = "The command of each trial stands in ablation.csv, that of each NS and all else in ablation.json."
@@ -103,7 +118,11 @@ def _made_by(summary: Summary) -> str:
 
 
 def _nats(cell: Summary) -> str:
-    nats = nats_of(cell)
+    ns, nats = cell["ns"], nats_of(cell)
+    if is_estimated(cell):
+        low, high = (number(ns[end], 4) for end in ("low", "high"))
+        begin = "about" if rejected(cell) else "not detected:"
+        return f"{begin} {number(ns['nats'], 4)} [{low}, {high}], p = {brief(ns['p'])}, estimated"
     return "n/a" if nats is None else f"{number(nats, 4)}{', small version' * ('small' in cell['ns']['how'])}"
 
 

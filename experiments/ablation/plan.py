@@ -22,6 +22,7 @@ PRESETS = {
     "full": "env=match,goto,manual,chase,describe,terminal env.coupling=0,0.25,0.5,0.75,1 "
     "agent.psi=joint,late,text,image seed=0:5",
 }
+_FEW = ("ppo.worlds=64", "episodes=192")  # for environments that are slow: small rollouts, and 3 episodes a slot
 SETTINGS = {  # of trials in a world: a version that agents learn, and many episodes where each is a coin's toss
     "match": ("steps=100000", "episodes=10000"),
     "goto": ("steps=1200000",),
@@ -29,6 +30,13 @@ SETTINGS = {  # of trials in a world: a version that agents learn, and many epis
     "chase": ("env.num_objects=2", "env.num_motions=2", "steps=300000", "episodes=10000"),
     "describe": ("steps=1000000", "episodes=2000"),
     "terminal": ("steps=600000",),
+    # Levels of MiniGrid as they are: the text selects among what is seen ..
+    "MiniGrid-Fetch-5x5-N2-v0": ("steps=100000", *_FEW),
+    "MiniGrid-GoToDoor-5x5-v0": ("steps=250000", *_FEW),
+    "BabyAI-GoToLocalS5N2-v0": ("steps=120000", *_FEW),
+    # .. or it names the one thing there is, or never changes, and nothing is lost without it.
+    "BabyAI-GoToObjS4-v0": ("steps=40000", *_FEW),
+    "BabyAI-OpenRedDoor-v0": ("steps=60000", *_FEW),
 }
 _OTHERS = ("steps=500000",)  # worlds without an entry there
 

@@ -15,11 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments import page
-from experiments.ablation import figures, findings, tables
+from experiments.ablation import cards, estimates, figures, findings, tables
 from experiments.ablation import summary as read
 from experiments.ablation.summary import AHEAD, SLIGHT, CellResult, Summary, ends, signless
 from experiments.colophon import configuration, machine
-from experiments.page import brief, finite, nats, number, rows_of
+from experiments.page import brief, finite, number, rows_of
 
 _TEMPLATE = Path(__file__).with_suffix(".html")
 _FILE = "ablation.json"
@@ -60,6 +60,7 @@ def _page(folder: Path) -> str:
     sections = {
         "claims": {"claim_rows": tables.claims(summary)},
         "headline": {"plot_headline": figures.headline(cells, margin)},
+        "estimates": estimates.section(cells),
         "scores": {"plots_scores": _panels(worlds, map(figures.scores, worlds.values()))},
         "cells": {"cell_rows": tables.cells(cells)},
         "controls": {"plot_controls": figures.controls(controls, margin), "control_rows": tables.controls(controls)},
@@ -69,7 +70,7 @@ def _page(folder: Path) -> str:
             "diagnostic_rows": tables.diagnostics(cells),
         },
         "failures": {"failed": _failed(summary)},
-        "worlds": {"world_cards": tables.worlds(cells)},
+        "worlds": {"world_cards": cards.cards(summary, cells)},
         "measurements": {"measurement_rows": tables.commands(cells)},
         "trials": {"trial_rows": tables.trials(summary)},
     }
@@ -158,6 +159,7 @@ def _findings(summary: Summary, cells: Sequence[CellResult]) -> dict[str, str]:
         "scores_finding": findings.scores(summary),
         "cells_finding": findings.ahead(cells),
         "controls_finding": findings.controls(summary),
+        "estimates_finding": estimates.finding(cells),
         "learning_finding": findings.learning(cells),
         "diagnostics_finding": findings.diagnostics(cells),
         "seeds": findings.seeds(cells),
@@ -180,7 +182,7 @@ def tell(summary: Summary, console: Console) -> None:
     for cell in cells:
         iqms = [cell.forms[form].iqm if form in cell.forms else None for form in ("joint", "late")]
         values = [signless(value and value.value) for value in (*iqms, cell.gap)]
-        row = cell.name, nats(cell.ns and cell.ns.nats), *values, ends(cell.gap), cell.verdict
+        row = cell.name, cell.ns.told if cell.ns else "n/a", *values, ends(cell.gap), cell.verdict
         shown.add_row(*map(Text, row))  # never markup
     if cells:
         console.print(shown)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from experiments.ablation.statistics import LEVEL, Estimate
-from experiments.page import finite, number, rows_of
+from experiments.page import brief, finite, nats, number, percent, rows_of
 from experiments.studies.reading import ZERO
 
 Summary = Mapping[str, Any]
@@ -21,6 +21,36 @@ class NS(NamedTuple):
     share: float | None  # of I(X;Y)
     how: str
     command: str
+    low: float | None  # of an estimate: 95 %, of sampling alone
+    high: float | None
+    p: float | None  # of an estimate: of its test against a separable law
+
+    @property
+    def estimated(self) -> bool:
+        """From samples, where only a test can tell it from 0."""
+        return self.p is not None
+
+    @property
+    def detected(self) -> bool:
+        """Whether the feedback is known not to be separable."""
+        return self.nats > 0 if self.p is None else self.p <= LEVEL
+
+    @property
+    def told(self) -> str:
+        """The figure, as an estimate where it is one."""
+        if not self.estimated:
+            return nats(self.nats)
+        return f"\u2248\u00a0{nats(self.nats)}" if self.detected else "not detected"
+
+    @property
+    def note(self) -> str:
+        """What belongs beside the figure: share or interval and test, and how it was found."""
+        share = "" if self.share is None or (self.estimated and not self.detected) else f"{percent(self.share)} of I"
+        if not self.estimated:
+            return ", ".join(filter(None, (share, self.how)))
+        ends = f"[{nats(self.low)},\u00a0{nats(self.high)}]"
+        around = ends if self.detected else f"{nats(self.nats)} {ends}"
+        return ", ".join(filter(None, (around, share, f"p\u00a0=\u00a0{brief(self.p)}", self.how)))
 
 
 class Form(NamedTuple):
@@ -73,6 +103,9 @@ class CellResult(NamedTuple):
     emap: Estimate | None
     whole: Estimate | None
     curves: Mapping[str, Sequence[Progress]]
+    may: Sequence[str]  # what an estimate of NS allows to be said, what not, and what to mind
+    may_not: Sequence[str]
+    mind: Sequence[str]
 
     @property
     def name(self) -> str:
@@ -215,15 +248,22 @@ def _cell(row: Summary) -> CellResult:
         emap=estimate(at(diagnostics, "emap")),
         whole=estimate(at(diagnostics, "whole")),
         curves={name: curve for name, value in _items(row.get("curves")) if (curve := _curve(value))},
+        **{name: _texts(at(row, "claims", name)) for name in ("may", "may_not", "mind")},
     )
 
 
 def _ns(value: Any) -> NS | None:
-    nats = finite(at(value, "nats"))
-    if nats is None:
+    found, p = (finite(at(value, name)) for name in ("nats", "p"))
+    if found is None:
         return None
     return NS(
-        nats if nats > ZERO else 0.0, finite(at(value, "share")), _text(at(value, "how")), _text(at(value, "command"))
+        nats=0.0 if p is None and found <= ZERO else found,  # an estimate may lie below 0
+        share=finite(at(value, "share")),
+        how=_text(at(value, "how")),
+        command=_text(at(value, "command")),
+        low=finite(at(value, "low")),
+        high=finite(at(value, "high")),
+        p=p,
     )
 
 
@@ -253,6 +293,10 @@ def _items(value: Any) -> list[tuple[str, Any]]:
 
 def _flag(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
+
+
+def _texts(values: Any) -> list[str]:
+    return [value for value in rows_of(values, str) if value]
 
 
 def _text(value: Any) -> str:

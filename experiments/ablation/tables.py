@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
 
 from experiments.ablation.figures import form_colour, probe_names, probes
 from experiments.ablation.summary import (
@@ -15,12 +14,11 @@ from experiments.ablation.summary import (
     Estimate,
     Summary,
     Tests,
-    by_world,
     ends,
     forms_of,
     signless,
 )
-from experiments.page import brief, finite, nats, number, percent, rows_of, table
+from experiments.page import brief, finite, percent, rows_of
 
 _MARKS = {AHEAD: ("▲", "ahead"), SLIGHT: ("▲", "ahead"), EQUAL: ("=", "equal"), BEHIND: ("▼", "behind")}
 _JUDGED = {"holds": ("\u2713", "equal"), "does not hold": ("\u2717", "behind")}
@@ -37,10 +35,8 @@ def cells(found: Sequence[CellResult]) -> str:
     named = [f'<span style="color:var(--{form_colour(form)})">{escape(form)}</span>' for form in forms]
     rows = []
     for cell in found:
-        ns = cell.ns
-        share = "" if ns is None or ns.share is None else f"{percent(ns.share)} of I<br>"
         cells_of_row = [
-            _with(nats(ns.nats), f"{share}{escape(ns.how)}") if ns else "n/a",
+            _with(cell.ns.told, escape(cell.ns.note)) if cell.ns else "n/a",
             *(_form(cell, form) for form in forms),
             _estimate(cell.gap),
             _tests(cell.tests),
@@ -119,30 +115,6 @@ def diagnostics(found: Sequence[CellResult]) -> str:
         for cell, shown in known
     )
     return f"{_head(['Cell', *map(escape, names)])}<tbody>{''.join(rows)}</tbody>"
-
-
-def worlds(found: Sequence[CellResult]) -> str:
-    """A card for each world: budget, dial, parameters, anchors."""
-    cards = []
-    for env, mine in by_world(found).items():
-        dial = [f"{cell.coupling:g}" for cell in mine if cell.coupling is not None]
-        names = dict.fromkeys(name for cell in mine for name in cell.parameters if name != "coupling")
-        rows = [("env steps a trial", _shared([number(cell.steps, 0) for cell in mine if cell.steps is not None]))]
-        rows.append(("coupling", ", ".join(dial) or "no dial"))
-        rows += [(name, _shared([cell.parameters[name] for cell in mine if name in cell.parameters])) for name in names]
-        anchors = dict.fromkeys(name for cell in mine for name in cell.anchors if name not in ("random", "oracle"))
-        rows += [
-            (f"best {name.removesuffix(' optimum')}", _shared([signless(cell.anchors.get(name)) for cell in mine]))
-            for name in anchors
-        ]
-        cards.append(f'<div class="card"><h3>{escape(env)}</h3><table>{table(rows)}</table></div>')
-    return "".join(cards)
-
-
-def _shared(values: Sequence[Any]) -> Any:
-    """One value where all cells have the same, else all of them."""
-    different = [value for i, value in enumerate(values) if value not in values[:i]]
-    return different[0] if len(different) == 1 else ", ".join(map(str, values)) or "n/a"
 
 
 def commands(found: Sequence[CellResult]) -> str:

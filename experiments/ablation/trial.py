@@ -10,6 +10,8 @@ from experiments.config import RunConfig, to_yaml
 from experiments.jobs import job_folder, leave
 from experiments.recorder import METRICS, read_metrics
 from experiments.studies import reproduce
+from experiments.studies.reading import claims
+from experiments.studies.separability import SeparabilityConfig, measure
 from experiments.watch import Step
 from unienv.aside import write_aside
 from unienv.registry import make_world, world_id, world_ids
@@ -19,6 +21,7 @@ from unienv.separability.exact import exact
 from unienv.separability.ladder import ladder
 
 _SEARCH = 10.0  # seconds for the best late fusion
+_DIAGNOSED = 500  # episodes of a diagnostic, at most: each step of one is worth hundreds of the agent's own
 
 
 class Grid(NamedTuple):
@@ -63,16 +66,16 @@ def _run(grid: Grid, trial: Trial) -> dict[str, Any]:
     learner.load(folder)
     summary = evaluate(config, learner)
     learner.envs.close()
-    told = diagnose(config, learner) if trial.psi == "joint" else None
+    told = diagnose(config, learner, min(_DIAGNOSED, config.episodes)) if trial.psi == "joint" else None
     return {"summary": summary, "diagnostics": told, "command": reproduce(config)}
 
 
 def _measure(config: AblationConfig, cell: Cell) -> dict[str, Any]:
-    """Exact non-separability of a cell's feedback and the ladder of its decisions; nothing for others' environments."""
+    """Exact non-separability of a cell's feedback and the ladder of its decisions; of others' worlds an estimate."""
     run: RunConfig = run_config(config, Trial(cell, "joint", 0))
     name, parameters = str(run.env["id"]), {key: value for key, value in run.env.items() if key != "id"}
     if (world_id(name.rpartition(":")[2]) or name) not in world_ids():
-        return {"ns": None, "ladder": None}
+        return {"ns": _estimate(run.env), "ladder": None}
     world, how = make_world(name, **parameters), "exact"
     try:
         kernel = enumerate_world(world)
@@ -87,3 +90,18 @@ def _measure(config: AblationConfig, cell: Cell) -> dict[str, Any]:
     rungs = ladder(kernel, seconds=_SEARCH)
     ns = {"nats": nats, "information": information, "share": share, "how": how}
     return {"ns": ns, "ladder": asdict(rungs) | {"certified": rungs.certified, "whole": how == "exact"}}
+
+
+def _estimate(env: dict[str, Any]) -> dict[str, Any]:
+    """Non-separability from recorded uniform actions, with its interval, its test, and what the two allow to be said.
+
+    By the agents' own encoders: where pictures hardly repeat, nets on fixed features overlook what these find.
+    """
+    study = SeparabilityConfig(env=env, method="psi")
+    told = measure(study, say=lambda _: None)
+    found = told["estimate"]
+    low, high = found["interval"]
+    ns = {"nats": found["nonseparability"], "information": found["information"], "share": found["share"]}
+    ns |= {"how": f"estimated: {found['method']}, n = {found['n']:,}", "command": reproduce(study)}
+    ns |= {"low": low, "high": high, "p": found["p_value"], "warnings": found["warnings"]}
+    return ns | {"claims": claims(told)}

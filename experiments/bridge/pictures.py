@@ -1,17 +1,14 @@
 """Text and picture decoded from one latent state beside what went in, as elements of the page."""
 
-import base64
-import io
 import zipfile
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from experiments.bridge.summary import Summary, at
-from experiments.page import rows_of
+from experiments.page import picture_uri, rows_of
 
 _SHOWN = 8
 _SIDE = 128  # pixels that a small picture is enlarged to, in whole multiples
@@ -56,7 +53,4 @@ def _pixels(value: Any, index: int, folder: Path, field: str) -> np.ndarray:
 
 def _element(pixels: np.ndarray, label: str) -> str:
     times = max(1, _SIDE // max(pixels.shape[:2]))
-    png = io.BytesIO()
-    Image.fromarray(pixels.repeat(times, 0).repeat(times, 1)).save(png, "PNG", optimize=True)
-    data = base64.b64encode(png.getvalue()).decode()
-    return f'<img alt="picture, {label}" src="data:image/png;base64,{data}">'
+    return f'<img alt="picture, {label}" src="{picture_uri(pixels.repeat(times, 0).repeat(times, 1))}">'

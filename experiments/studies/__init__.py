@@ -21,6 +21,8 @@ STUDIES = {
     "play": "experiments.studies.play",
     "bridge": "experiments.studies.bridge",
     "ablation": "experiments.studies.ablation",
+    "imagination": "experiments.studies.imagination",
+    "transfer": "experiments.studies.transfer",
 }
 
 

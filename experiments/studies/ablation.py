@@ -68,4 +68,4 @@ def run(config: AblationConfig, folder: Path, console: Console) -> dict[str, Any
     write_report(folder)
     tell(summary, console)
     console.print(f"run folder  {folder}\nreport      {folder / 'report.html'}", soft_wrap=True)
-    return summary
+    return {key: value for key, value in summary.items() if key != "worlds"}  # pictures, for the report

@@ -58,7 +58,8 @@ def _train(config: RunConfig, folder: Path, console: Console) -> bool:
 
 
 def _conclude(config: RunConfig, folder: Path, stopped: bool, console: Console) -> dict[str, Any]:
-    """Evaluate, write summary, episodes and report, and tell what came out."""
+    """Evaluate, write summary, episodes, dreams and report, and tell what came out."""
+    from experiments.dream import dream
     from experiments.evaluate import evaluate, watch
     from experiments.report import write_report
     from experiments.train import make_learner
@@ -71,6 +72,8 @@ def _conclude(config: RunConfig, folder: Path, stopped: bool, console: Console) 
     with console.status("evaluating"):
         summary = evaluate(config, learner)
         watch(config, learner, folder / "episodes.npz")
+        if config.agent.imagine is not None:
+            dream(config, learner, folder / "dreams.npz")
     last = read_metrics(folder)[-1]
     speed = last["steps"] / max(last["seconds"], 1e-9)
     summary |= {

@@ -121,7 +121,9 @@ def test_replicas_stay_equal_in_worlds_of_their_own(tmp_path, monkeypatch):
         save_tensors(folder / f"worlds-{rank()}.safetensors", learner.collector.tensors())
         (folder / f"{rank()}.json").write_text(json.dumps(told))
 
-    launch(work, as_argument(config(3, 2), tmp_path), 2, None, tmp_path)
+    settings = config(3, 2)
+    settings.agent.imagine = 1  # dreams are drawn by each replica on its own
+    launch(work, as_argument(settings, tmp_path), 2, None, tmp_path)
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
     assert len(first) > 10 and all(torch.equal(first[name], second[name]) for name in first)
     first, second = (load_file(tmp_path / f"worlds-{rank}.safetensors") for rank in (0, 1))

@@ -11,6 +11,7 @@ from unienv.rng import slots
 
 GOTO = {"env": "goto", "parameters": {"size": 4, "horizon": 5}}
 CASES = [{}, {**GOTO, "agent": small(memory="gru")}, {**GOTO, "agent": small(psi="late")}]
+CASES += [{**GOTO, "agent": small(memory="gru", imagine=1)}, {**GOTO, "agent": small(psi="late", imagine=2)}]
 
 
 def weights(learner):
@@ -40,6 +41,38 @@ def test_a_loaded_learner_continues_bit_by_bit(tmp_path, case):
     assert later.steps == first.steps
     assert [later.update() for _ in range(3)] == expected[2:]
     assert same(weights(later), weights(whole))
+
+
+def test_a_checkpoint_holds_the_codebook(tmp_path):
+    first, later = (make_learner(**GOTO, agent=small(imagine=1)) for _ in range(2))
+    codebook = later.network.evolution.codebook
+    codebook.patches.copy_(codebook.patches.flip(0))  # as if another survey had found them
+    assert not torch.equal(codebook.patches, first.network.evolution.codebook.patches)
+    first.save(tmp_path)
+    assert later.load(tmp_path)
+    assert later.update() == first.update()
+    assert same(weights(later), weights(first))
+
+
+def test_a_checkpoint_of_an_agent_without_a_world_model_is_another_network(tmp_path):
+    make_learner(**GOTO).save(tmp_path)
+    with pytest.raises(ValueError, match=r"holds another network: .*evolution\.codebook\.patches"):
+        make_learner(**GOTO, agent=small(imagine=0)).load(tmp_path)
+
+
+@pytest.mark.parametrize("memory", ["none", "gru"])
+def test_a_world_model_without_weight_changes_nothing(memory):
+    """What else an agent learns hangs on it through the loss alone: neither first weights nor draws differ."""
+    common = {**GOTO, "play": 0.01, "total_steps": 10_000, "max_grad_norm": 1e9}
+    plain = make_learner(**common, agent=small(memory=memory))
+    other = make_learner(**common, agent=small(memory=memory, imagine=0), evolution=0.0)
+    for _ in range(4):
+        one, two = plain.update(), other.update()
+        assert one.pop("evolution_loss") == 0.0 < two.pop("evolution_loss")
+        assert one.pop("grad_norm") == pytest.approx(two.pop("grad_norm"))
+        assert one == two
+    mine, theirs = weights(plain), weights(other)
+    assert same(mine, theirs) and any(name.startswith("evolution.") for name in theirs.keys() - mine.keys())
 
 
 def test_saving_changes_nothing(tmp_path):

@@ -5,6 +5,7 @@ import torch
 from gymnasium import spaces
 
 from agents.network import AgentConfig, Network, make_network
+from encoders.codebook import Codebook
 from encoders.size import count_parameters
 from tests.agents.tiny import small, space_of
 from unienv.registry import make_world
@@ -137,6 +138,14 @@ def test_a_form_of_one_modality_ignores_the_other(form, other):
         assert torch.equal(getattr(before, name), getattr(after, name))
         assert (getattr(before, name) != getattr(changed, name)).any(dim=-1).all()
     assert list(network.encoder.parts) == [form]
+
+
+def test_a_world_model_foresees_patches():
+    book = Codebook(torch.zeros(1, 8, 8, 3, dtype=torch.uint8))
+    with pytest.raises(
+        ValueError, match=r"^agent\.imagine foresees patches: it needs agent\.image=tile, got resnet18$"
+    ):
+        make_network(space_of(5), ACTIONS, small(image="resnet18", imagine=1), codebook=book)
 
 
 @pytest.mark.parametrize("memory, psi", [("lstm", "joint"), ("lstm", "late"), ("gru", "video"), ("none", "lat")])

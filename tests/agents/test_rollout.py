@@ -6,6 +6,7 @@ import torch
 
 from agents.network import make_network
 from agents.rollout import Collector
+from agents.world_model import survey
 from tests.agents.tiny import STAIRS, Reader, small
 from tests.compare import differ
 from unienv.adapt import make_vector
@@ -18,6 +19,14 @@ def collector(envs, network, seed=0, worlds=5):
 def network_for(envs, **shape):
     torch.manual_seed(0)
     return make_network(envs.single_observation_space, envs.single_action_space, small(**shape))
+
+
+def foreseer(world, worlds=6, **parameters):
+    """A collector whose network learns how the world evolves."""
+    envs, codebook = make_vector(world, worlds, **parameters), survey(lambda n: make_vector(world, n, **parameters))
+    torch.manual_seed(0)
+    spaces = envs.single_observation_space, envs.single_action_space
+    return collector(envs, make_network(*spaces, small(imagine=0), codebook=codebook))
 
 
 def read(prepared):
@@ -62,6 +71,41 @@ def test_columns_tell_one_story():
     told = [(e.lengths, e.returns, e.successes) for _, e in parts]
     assert [row for columns in told for row in zip(*columns, strict=True)] == expected
     assert len({row for row in expected}) > 3
+
+
+def test_a_step_led_to_what_its_own_episode_shows_next():
+    """In Stairs the next word and picture are one stair up, at the ends of episodes too, where others begin at once."""
+    actor = foreseer(STAIRS)
+    rollout, _ = actor.collect(20)
+    play, _ = actor.play(20)
+    grid, book = actor.network.evolution.grid, actor.network.evolution.codebook
+    for seen, following in ((rollout.observations, rollout.following), (play.observations, play.following)):
+        words = read(seen)["text"]
+        assert torch.equal(following["text"], words.long() + 1)
+        assert torch.equal(book.draw(following["image"], grid)[:, 0, 0, 0].long(), 50 * (words[:, 0].long() + 1))
+        assert set(following["text"].flatten().tolist()) == {1, 2, 3}
+    assert rollout.terminated.any() and rollout.truncated.any()
+
+
+def test_what_a_step_led_to_is_what_is_observed_next():
+    actor = foreseer("goto", size=3, num_colours=2, num_shapes=2, horizon=5)
+    parts = [actor.collect(steps)[0] for steps in (4, 9)]
+    for rollout in parts:
+        steps = len(rollout.rewards)
+        now = {n: c.unflatten(0, (steps, 6)) for n, c in actor.network.evolution.codes(rollout.observations).items()}
+        following = {name: codes.unflatten(0, (steps, 6)) for name, codes in rollout.following.items()}
+        going_on = ~(rollout.terminated | rollout.truncated)[:-1]
+        for name in ("text", "image"):
+            assert torch.equal(following[name][:-1][going_on], now[name][1:][going_on])
+        assert not torch.equal(following["image"][:-1], now["image"][1:])  # others begin elsewhere
+    last = actor.network.evolution.codes(actor.prepared)["image"]
+    assert torch.equal(following["image"][-1][~actor.start], last[~actor.start])
+
+
+def test_nobody_asks_what_a_step_led_to_without_a_world_model():
+    envs = make_vector("goto", 4, size=4)
+    actor = collector(envs, network_for(envs))
+    assert actor.collect(3)[0].following == actor.play(3)[0].following == {}
 
 
 def test_a_rollout_begins_with_the_memory_that_the_last_one_left():

@@ -51,6 +51,11 @@ def test_optional_settings_may_be_left_out(text, value):
     assert parse([f"until={text}"]).until == value
 
 
+@pytest.mark.parametrize("text, value", [("null", None), ("", None), ("0", 0), ("2", 2), ("2.0", 2)])
+def test_imagined_rollouts_are_counted_or_left_out(text, value):
+    assert parse([f"agent.imagine={text}"]).agent.imagine == value
+
+
 @pytest.mark.parametrize("text", ["runs/a", "2026-01-01", "007", "1e5", "2026_01", "12:30", "yes", "a=b"])
 def test_names_are_taken_as_they_are_written(text):
     assert parse([f"runs={text}"]).runs == text
@@ -123,7 +128,9 @@ def test_other_environments_check_their_own_parameters():
     assert env == {"id": "BabyAI-GoToLocal-v0", "room_size": 7, "tags": ["a", "b"], "deep": {"er": 1}}
 
 
-@pytest.mark.parametrize("argument", ["seed=one", "seed=1.5", "seed=true", "seed=", "ppo.lr=fast", "json=perhaps"])
+@pytest.mark.parametrize(
+    "argument", ["seed=one", "seed=1.5", "seed=true", "seed=", "ppo.lr=fast", "json=perhaps", "agent.imagine=1.5"]
+)
 def test_values_of_the_wrong_type_are_told(argument):
     assert mistake(argument).startswith(f"{argument.partition('=')[0]}: ")
 
@@ -133,7 +140,8 @@ def test_values_of_the_wrong_type_are_told(argument):
     ["steps=0", "episodes=1", "seed=-1", "ray.workers=-1", "until=1.5", "until=-0.1", "ppo.horizon=0", "ppo.epochs=0"]
     + ["ppo.minibatches=0", "ppo.lr=-1", "ppo.gamma=1.01", "ppo.lam=-0.1", "ppo.clip=0", "ppo.max_grad_norm=0"]
     + ["ppo.entropy=-1", "ppo.value=-1", "ppo.feedback=-1", "agent.dim=0", "agent.queries=0", "agent.layers=0"]
-    + ["agent.heads=0", "agent.hidden=0", "ppo.lr=.nan", "ppo.lr=.inf", "ppo.gamma=nan", "ppo.feedback=nan"],
+    + ["agent.heads=0", "agent.hidden=0", "ppo.lr=.nan", "ppo.lr=.inf", "ppo.gamma=nan", "ppo.feedback=nan"]
+    + ["agent.imagine=-1", "agent.imagine=65", "ppo.evolution=-1"],
 )
 def test_values_out_of_range_are_told_with_the_range(argument):
     assert mistake(argument).startswith(f"{argument.partition('=')[0]}: expected a number from ")
@@ -147,7 +155,7 @@ def test_every_number_has_a_range():
     }
     for prefix, kind in groups.items():
         for field in fields(kind):
-            if field.type in (int, float, float | None):
+            if field.type in (int, float, int | None, float | None):
                 assert f"{prefix}{field.name}" in mistake(f"{prefix}{field.name}=nan")
 
 
@@ -194,6 +202,7 @@ def test_a_setting_is_a_value_or_a_group(arguments):
         ["env=my_module:Mine-v0", "env.a=[1, {b: c}]", "env.d.e=null", "json=true", "runs=a b#c'"],
         ["env.kind=additive", "env.coupling=0.5", "agent.memory=gru"],
         ["agent.text=latent", "agent.bridge=runs/bridge-1"],
+        ["agent.imagine=0", "ppo.evolution=0.5"],
     ],
 )
 def test_a_configuration_is_loaded_as_it_was_written(tmp_path, arguments):

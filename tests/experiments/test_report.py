@@ -58,7 +58,30 @@ def episodes(count=12, text="is this a red circle ?", **changes):
     }
 
 
-def make_run(folder, config=CONFIG, updates=30, summary=SUMMARY, shown=True):
+def dreams(text="go to the ring", imagined="go to the ring", **changes):
+    """Two episodes of 2 and 13 steps, of which 12 are shown; every other step is imagined wrongly."""
+    rng, step = np.random.default_rng(0), np.concatenate([np.arange(3), np.arange(13)])
+    return {
+        "episode": np.repeat([0, 1], [3, 13]),
+        "length": np.repeat([2, 13], [3, 13]),
+        "frames": rng.integers(0, 4, (16, 24, 16, 3), np.uint8) * 60,
+        "text": np.array([text] * 16),
+        "said": np.array(["left", "right", "", *["up"] * 12, ""]),
+        "reward": np.where(step == 1, 1.0, 0.0),
+        "ended": np.arange(16) == 1,
+        "imagined_frames": rng.integers(0, 4, (16, 24, 16, 3), np.uint8) * 60,
+        "imagined_text": np.where(step % 2, imagined, text),
+        "pixels": np.where(step % 2, 0.625, 1.0),
+        "pixels_still": np.full(16, 0.5),
+        "words": np.ones(16),
+        "words_still": np.ones(16),
+        "chance_reward": np.full(16, 0.0625),
+        "chance_end": np.full(16, 0.125),
+        **changes,
+    }
+
+
+def make_run(folder, config=CONFIG, updates=30, summary=SUMMARY, shown=True, dreamt=None):
     """A run folder; `updates` is their number or the text of metrics.jsonl."""
     folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -68,6 +91,8 @@ def make_run(folder, config=CONFIG, updates=30, summary=SUMMARY, shown=True):
         (folder / "summary.json").write_text(json.dumps(summary))
     if shown:
         np.savez(folder / "episodes.npz", **(episodes() if shown is True else shown))
+    if dreamt:
+        np.savez(folder / "dreams.npz", **dreamt)
     return folder
 
 
@@ -102,6 +127,11 @@ def source(tmp_path_factory):
     return report(tmp_path_factory.mktemp("run"))
 
 
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    return report(tmp_path_factory.mktemp("full"), dreamt=dreams(words=np.full(16, 0.75)))
+
+
 def test_the_page_tells_the_run(source):
     said = Page(source).said
     for figure in ("0.981 [0.971,\u00a00.988]", "0.931 [0.920,\u00a00.940]", "122,880", "83,411", "19,034", "0.6931"):
@@ -118,17 +148,61 @@ def test_anchors_are_drawn_and_tabled(source, tmp_path):
     assert "oracle" not in Page(report(tmp_path, summary=summary)).said
 
 
-def test_nothing_is_fetched(source):
+def test_what_was_imagined_stands_beside_what_happened(tmp_path):
+    page = Page(report(tmp_path, dreamt=(columns := dreams())))
+    pictures = {a["alt"]: a["src"] for tag, a in page.elements if tag == "img"}
+    assert set(pictures) == {f"{what}, step {t}" for what in ("happened", "imagined") for t in range(13)}
+    for what, frames in (("happened", "frames"), ("imagined", "imagined_frames")):
+        png = base64.b64decode(pictures[f"{what}, step 12"].partition(",")[2])
+        assert (np.asarray(Image.open(io.BytesIO(png))) == columns[frames][15]).all()
+    for told in (
+        "Imagined and real",
+        "Episode 1: 2 steps",
+        "Episode 2: the first 12 of 13 steps",
+        "62%",
+        "6.2%",
+        "12.5%",
+    ):
+        assert told in page.said
+    assert "actionleftright" in page.said and "pixels right100%62%100%" in page.said
+    assert "words right" not in page.said  # where all of them are right at all steps
+
+
+def test_without_dreams_there_is_no_section_of_them(source):
+    assert "Imagined and real" not in Page(source).said
+    assert not any(tag == "img" or a.get("id") == "dreams" for tag, a in Page(source).elements)
+
+
+def test_words_imagined_wrongly_are_marked(tmp_path):
+    dreamt = dreams("go to the red ring", "go to a red", words=np.full(16, 0.75))
+    source = report(tmp_path, dreamt=dreamt)
+    assert "go to <mark>a</mark> red <mark>_</mark>" in source
+    assert Page(source).said.count("imagined") > 3 and "words right75%" in Page(source).said
+    assert "step 0read and imaginedgo to the red ring" in Page(source).said
+
+
+@pytest.mark.parametrize(
+    "changes", [{"text": HOSTILE, "imagined": HOSTILE + " <b>"}, {"said": np.array([HOSTILE] * 16)}]
+)
+def test_hostile_dreams_stay_text(tmp_path, changes):
+    harmless, hostile = (Page(report(tmp_path, dreamt=dreams(**these))) for these in ({}, changes))
+    tags = {"script", "b", "style"}
+    assert [tag for tag, _ in hostile.elements if tag in tags] == [tag for tag, _ in harmless.elements if tag in tags]
+    assert '</script><script>alert("1")</script><!-- & $env ${x}' in hostile.said
+
+
+def test_nothing_is_fetched(full):
     namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
-    assert set(re.findall(r"https?://[^\"'\s<>)]*", source)) == namespaces
-    links = [a[k] for _, a in Page(source).elements for k in ("src", "href", "xlink:href", "data", "action") if k in a]
+    assert set(re.findall(r"https?://[^\"'\s<>)]*", full)) == namespaces
+    links = [a[k] for _, a in Page(full).elements for k in ("src", "href", "xlink:href", "data", "action") if k in a]
     assert all(link.startswith(("#", "data:")) for link in links)
-    assert "@import" not in source and set(re.findall(r"url\((.)", source)) <= {"#"}
+    assert "@import" not in full and set(re.findall(r"url\((.)", full)) <= {"#"}
 
 
-def test_pictures_have_words_and_ids_are_unique(source):
-    elements = Page(source).elements
+def test_pictures_have_words_and_ids_are_unique(full):
+    elements = Page(full).elements
     assert all(a.get("aria-label") for tag, a in elements if tag in ("svg", "canvas", "input"))
+    assert all(a.get("alt") for tag, a in elements if tag == "img")
     ids = [a["id"] for tag, a in elements if "id" in a]
     assert len(ids) == len(set(ids))
 
@@ -162,10 +236,10 @@ def test_a_line_cut_short_is_ignored(tmp_path):
 
 
 def test_equal_folders_give_equal_bytes(tmp_path):
-    first, second = (write_report(make_run(tmp_path / name)).read_bytes() for name in ("a", "b"))
+    first, second = (write_report(make_run(tmp_path / name, dreamt=dreams())).read_bytes() for name in ("a", "b"))
     assert first == second
     assert write_report(tmp_path / "a").read_bytes() == first
-    assert sorted(p.suffix for p in (tmp_path / "a").iterdir()) == [".html", ".json", ".jsonl", ".npz", ".yaml"]
+    assert sorted(p.suffix for p in (tmp_path / "a").iterdir()) == [".html", ".json", ".jsonl", *[".npz"] * 2, ".yaml"]
 
 
 def test_a_long_run_stays_light(tmp_path):
@@ -202,7 +276,7 @@ def test_what_is_missing_is_named(tmp_path, name):
         write_report(folder)
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "summary.json", "episodes.npz"])
+@pytest.mark.parametrize("name", ["config.yaml", "summary.json", "episodes.npz", "dreams.npz"])
 @pytest.mark.parametrize("content", ["", "[1, 2]", "{a: [\n"])
 def test_what_is_damaged_is_named(tmp_path, name, content):
     (make_run(tmp_path) / name).write_text(content)

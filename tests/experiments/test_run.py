@@ -141,6 +141,13 @@ def test_resuming_goes_on_where_the_run_ended(tmp_path, env):
     assert json.loads((folder / "summary.json").read_text())["steps"] == 128
 
 
+def test_an_agent_with_a_world_model_runs_and_goes_on(tmp_path):
+    status, folder = go(tmp_path, "env=goto", "env.size=4", "env.horizon=4", "agent.imagine=1")
+    assert status == 0 and go(tmp_path, f"resume={folder}", "steps=128") == (0, folder)
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 128
+    assert all(record["evolution_loss"] > 0 for record in read_metrics(folder))
+
+
 @pytest.mark.parametrize("latent", [["agent.text=latent"], ["agent.text=latent", "agent.image=latent"]])
 def test_an_agent_reads_by_a_bridge_and_its_run_goes_on(tmp_path, latent):
     bytes_alone = Bytes()
@@ -202,6 +209,13 @@ def test_a_folder_that_is_no_run_folder(tmp_path, capsys):
         ),
         (["agent.memory=lstm"], "memory must be one of none, gru, got 'lstm'"),
         (["device=gpu"], "device must be auto, cpu or cuda, got 'gpu'"),
+        (
+            ["env=chase", "agent.imagine=1"],
+            "agent.imagine needs observations with an image and no video, got text, video",
+        ),
+        (["agent.image=resnet18", "agent.imagine=0"], "agent.imagine foresees patches: it needs agent.image=tile, got"),
+        (["agent.imagine=-1"], "agent.imagine: expected a number from 0 to 64, got -1"),
+        (["agent.imagine=1.5"], "agent.imagine: Value '1.5' of type 'float' could not be converted to Integer"),
         (["env.coupling=2"], "coupling must lie in [0, 1]"),
         (["env=goto", "env.size=2"], "goto needs a size from 3"),
         (["env.kind=wrong[/bold]"], "wrong[/bold]"),

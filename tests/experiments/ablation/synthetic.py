@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from experiments.page import picture_uri
+
 SEEDS = 5
 COUPLINGS = (0.0, 0.25, 0.5, 0.75, 1.0)
 BUDGETS = {"match": 60_000, "terminal": 600_000, "chase": 1_000_000}
@@ -117,6 +119,24 @@ def make_trials(cells):
     return trials
 
 
+def make_world(env):
+    """What a study knows of a world; "chase" shows a video."""
+    frames = [picture_uri(np.full((2, 3, 3), 80 * i, np.uint8)) for i in range(3)]
+    drawn = {"video": frames} if env == "chase" else {"image": frames[1]}
+    return {
+        **{"coupling": None if env == "terminal" else 1.0, "id": f"UniEnv/{env.title()}-v0"},
+        "observation": {"text": [5], **({"video": [3, 2, 3, 3]} if env == "chase" else {"image": [2, 3, 3]})},
+        **{"vocabulary": 16, "actions": "left, right", "signal": "reward: 1 for success"},
+        "examples": [
+            {"text": f"where is {env} {i} ?", **drawn, "oracle": side} for i, side in enumerate(("left", "right"))
+        ],
+        "about": f"A world called {env}.",
+        "why": {"Why non-separable": f"the text says nothing of where {env} is."},
+        **{"horizon": BUDGETS[env] // 10_000, "end": "terminated when found"},
+        **{"parameters": PARAMETERS[env] | {"size": 7}, "small": {"size": 2}},
+    }
+
+
 def make_summary():
     rng = np.random.default_rng(0)
     cells = [make_cell(env, coupling, rng) for env, coupling in CELLS]
@@ -162,4 +182,5 @@ def make_summary():
             {"claim": "Joint is ahead in every cell", "verdict": "does not hold", "evidence": "5 of 6 cells"},
         ],
         "trials": trials,
+        "worlds": {env: make_world(env) for env in PARAMETERS},
     }

@@ -6,7 +6,18 @@ import shutil
 import pytest
 
 from experiments.ablation import trial
-from experiments.ablation.plan import AblationConfig, Cell, cells, jobs, read_grid, settings, trials
+from experiments.ablation.plan import (
+    SETTINGS,
+    AblationConfig,
+    Cell,
+    Trial,
+    cells,
+    jobs,
+    read_grid,
+    run_config,
+    settings,
+    trials,
+)
 from experiments.config import build, load
 from experiments.run import main
 
@@ -94,6 +105,12 @@ def test_the_grid_is_every_world_at_every_coupling_by_form_and_seed():
         "env=match", "agent.psi=joint", "seed=0", "env.coupling=0.5", "steps=100000", "episodes=10000",
     ]  # fmt: skip
     assert config.trial == ["ppo.lr=1e-3"]
+
+
+@pytest.mark.parametrize("env", SETTINGS)
+def test_settings_of_a_world_are_settings_of_a_run_and_give_way_to_the_users(env):
+    trial = Trial(Cell(env, None), "joint", 0)
+    assert run_config(AblationConfig(), trial).steps > 1 == run_config(AblationConfig(trial=["steps=1"]), trial).steps
 
 
 @pytest.mark.parametrize(

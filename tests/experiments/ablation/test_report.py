@@ -129,6 +129,99 @@ def test_any_part_of_a_cell_may_be_missing_or_something_else(tmp_path, undrawn, 
     assert "<h2>Configuration</h2>" in report(tmp_path, changed(few, 0, **{name: value}))
 
 
+def with_estimate(summary, p):
+    """With a last cell of another's environment: an estimate of NS, and no scale of return."""
+    ns = {"nats": 0.021, "low": 0.012, "high": 0.03, "p": p, "share": 0.2, "how": "estimated: nets", "command": "x"}
+    told = {"may": ["Separability is rejected."], "may_not": ["That late fusion must lose."]}
+    return changed(summary, -1 % len(summary["cells"]), env="Foreign-v0", coupling=None, score="J", ns=ns, claims=told)
+
+
+def test_estimates_of_ns_stand_apart(tmp_path, summary):
+    source = report(tmp_path, with_estimate(summary, p=0.01))
+    assert sections(source) == [*SECTIONS[:3], "estimates", *SECTIONS[3:]]
+    (apart,) = re.findall('<section id="estimates">.*?</section>', source, re.DOTALL)
+    for text in (
+        "Foreign-v0",
+        "\u2248\u00a00.0210",
+        "[0.0120,\u00a00.0300]",
+        "Separability is rejected.",
+        "late fusion must",
+    ):
+        assert text in apart, text
+    alts = [attributes["aria-label"] for tag, attributes in Page(source).elements if tag == "svg"]
+    assert sum("Foreign-v0" in alt for alt in alts if alt.startswith("return gap by")) == 2  # wide and narrow
+
+
+def test_an_estimate_that_rejects_nothing_is_no_number_above_zero(tmp_path, undrawn, summary):
+    told = said(report(tmp_path, with_estimate(summary, p=0.4)))
+    assert told.count("not detected") == 3  # in its section, among the cells, and on its card
+    assert "\u2248" not in told
+
+
+def with_world(summary, env, **values):
+    """With a world that is told otherwise."""
+    return summary | {"worlds": summary["worlds"] | {env: summary["worlds"][env] | values}}
+
+
+def pictures(source):
+    return {attributes["alt"]: attributes["src"] for tag, attributes in Page(source).elements if tag == "img"}
+
+
+def test_each_world_has_a_card(source):
+    told = said(source)
+    for text in (
+        "A world called match.",
+        "Why non-separable: the text says nothing of where chase is.",
+        "\u201cwhere is terminal 1 ?\u201dthe oracle: right",
+        "text 5 words, vocabulary 16; image 2 \u00d7 3 \u00d7 3",
+        "at most 60 steps; terminated when found",
+        "Two starts, at coupling 1",
+        "num_files 3, horizon 24, size 7",
+    ):
+        assert text in told, text
+
+
+def test_cards_show_each_image_and_each_frame(source, summary):
+    shown, worlds = pictures(source), summary["worlds"]
+    assert len(shown) == 10  # two images of two worlds, two videos of three frames
+    assert shown["image of match, example 2"] == worlds["match"]["examples"][1]["image"]
+    assert shown["frame 3 of 3 of chase, example 1"] == worlds["chase"]["examples"][0]["video"][2]
+
+
+def test_cards_tell_ns_at_each_coupling_and_the_ladder_where_it_is_known(source):
+    match, terminal, chase = source.partition('<section id="worlds">')[2].split("<article")[1:4]
+    assert "Best late" in match and "0.6931" in match and "small version" not in match
+    assert "no dial" in terminal and "Best" not in terminal
+    assert "exact, small version" in chase and "size 2" in chase and "Best" not in chase
+
+
+def test_older_files_without_worlds_have_cards_of_their_cells(tmp_path, undrawn, summary):
+    old = {name: part for name, part in summary.items() if name != "worlds"}
+    source = report(tmp_path, old)
+    assert "kind joint, num_colours 4, num_shapes 3" in said(source) and "1,000,000 env steps" in said(source)
+    assert pictures(source) == {} and "Not in this run" not in said(source)
+
+
+@pytest.mark.parametrize("name", list(make_summary()["worlds"]["match"]))
+@pytest.mark.parametrize("value", [None, [], {}, 3, "text", [None, 3, {"image": 3, "video": "x"}], {"text": None}])
+def test_any_part_of_a_world_may_be_missing_or_something_else(tmp_path, undrawn, summary, name, value):
+    few = with_world(summary | {"cells": summary["cells"][:1]}, "match", **{name: value})
+    assert "<h2>Worlds</h2>" in report(tmp_path, few)
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://a.example/b.png", "data:text/html;base64,AAAA", 'data:image/png;base64,AA" onerror="x', "", "AAAA"]
+)
+def test_what_is_no_picture_is_not_shown(tmp_path, undrawn, summary, uri):
+    examples = [{"text": "where ?", "image": uri, "video": [uri, None]}]
+    source = report(tmp_path, with_world(summary | {"cells": summary["cells"][:1]}, "match", examples=examples))
+    assert pictures(source) == {} and "where ?" in said(source) and "onerror" not in source
+
+
+def test_why_a_world_is_not_shown_is_told(tmp_path, undrawn, summary):
+    assert "no such world" in said(report(tmp_path, summary | {"worlds": {"match": {"error": "no such world"}}}))
+
+
 @pytest.mark.parametrize("name", ["anchors", "coupling", "curves", "diagnostics", "forms", "gap", "ns"])
 def test_figures_are_drawn_without_a_part(tmp_path, summary, name):
     few = summary | {"cells": summary["cells"][1:3], "controls": []}
