@@ -18,7 +18,8 @@ def tiny(monkeypatch):
     monkeypatch.setattr(plan, "_MODELS", 1)
     monkeypatch.setitem(plan.TRAINED, "match", ("steps=4096", "ppo.worlds=64", "ppo.minibatches=2"))
     monkeypatch.delitem(plan.TRAINED, "goto")
-    monkeypatch.setattr(measure, "measure", partial(measure.measure, updates=3))
+    monkeypatch.setattr(measure, "measure", partial(measure.measure, updates=2))
+    monkeypatch.setattr(measure, "_HELD_OUT", 1)
 
 
 def test_all_is_done_once_and_told(tiny, tmp_path, capsys):
@@ -46,11 +47,12 @@ def test_what_is_exact_is_of_the_version_that_is_fitted():
     assert figures == pytest.approx({"signal": 0.17329, "text": 0.0, "image": 0.0}, abs=1e-5)
 
 
-def test_a_joint_world_model_foresees_what_one_in_product_form_cannot():
-    """ln 2 nats of the signal at full coupling."""
+def test_a_joint_world_model_foresees_what_one_in_product_form_cannot(monkeypatch):
+    """Of the ln 2 nats of the signal at full coupling, most after a few updates."""
+    monkeypatch.setattr(measure, "_HELD_OUT", 2)
     cell = Cell("match", SMALL | {"coupling": 1.0})
-    joint, late = (measure.measure(cell, form, seed=0, updates=60)["signal"] for form in plan.FORMS)
-    assert late > 0.65 and joint < 0.5 * late
+    joint, late = (measure.measure(cell, form, seed=0, updates=25)["signal"] for form in plan.FORMS)
+    assert late > 0.65 and joint < 0.7 * late
 
 
 def test_mistakes_are_told_in_one_line(tmp_path, capsys):
