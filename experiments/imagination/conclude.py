@@ -139,7 +139,8 @@ def _evidence(rows: Sequence[tuple[str, str, Found]]) -> str:
 
 
 def _said(estimate: Found) -> str:
-    value, low, high = (number(estimate[name], 4) for name in Estimate._fields)
+    ends = (estimate[name] for name in Estimate._fields)
+    value, low, high = (number(None if end is None else round(end, 4) + 0.0, 4) for end in ends)  # no -0.0000
     return value if estimate["low"] is None else f"{value} [{low}, {high}]"
 
 
