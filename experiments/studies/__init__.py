@@ -23,6 +23,7 @@ STUDIES = {
     "ablation": "experiments.studies.ablation",
     "imagination": "experiments.studies.imagination",
     "transfer": "experiments.studies.transfer",
+    "benchmark": "experiments.studies.benchmark",
 }
 
 
