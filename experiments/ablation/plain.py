@@ -2,10 +2,11 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from experiments.ablation.claims import is_estimated, name_of, nats_of, rejected, said
+from experiments.markdown import bullets, table
 from experiments.page import brief, number, settings
 
 Summary = Mapping[str, Any]
@@ -41,13 +42,13 @@ def to_markdown(summary: Summary) -> str:
     seconds = summary.get("seconds")
     took = "" if seconds is None else f" in {number(seconds / 60, 1)} minutes"
     sections = {
-        "Tests and claims": _list(f"**{c['verdict']}**: {c['claim']}. {c['evidence']}" for c in summary["claims"]),
+        "Tests and claims": bullets(f"**{c['verdict']}**: {c['claim']}. {c['evidence']}" for c in summary["claims"]),
         "Scores": _scores(summary),
         "Joint against late": _gaps(summary),
         "What trained joint agents use": _diagnostics(summary),
         "What estimates of NS allow to be said": _allowed(summary),
         "How to read this": _HOW,
-        "Failed": _list(f"`{name}`: {why}" for name, why in summary["failed"].items()),
+        "Failed": bullets(f"`{name}`: {why}" for name, why in summary["failed"].items()),
         "Made by": _made_by(summary),
     }
     blocks = [f"## {title}\n\n{text}\n" for title, text in sections.items() if text]
@@ -70,7 +71,7 @@ def _scores(summary: Summary) -> str:
     if overall["cells"] > 1:
         told = [said(overall["iqm"].get(form)) for form in forms]
         rows.append([f"all {overall['cells']} with every form", "", "normalised", *told, *("" for _ in rungs)])
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _gaps(summary: Summary) -> str:
@@ -84,7 +85,7 @@ def _gaps(summary: Summary) -> str:
             rows.append(
                 [name_of(cell), _nats(cell), said(gap), str(gap["n"]), *tests, inside, said(cell["improvement"])]
             )
-    return _table(head, rows) if rows else ""
+    return table(head, rows)
 
 
 def _diagnostics(summary: Summary) -> str:
@@ -97,7 +98,7 @@ def _diagnostics(summary: Summary) -> str:
         [name, said(one["whole"]), *(said(one["shuffle"].get(m)) for m in modalities), said(one["emap"])]
         for name, one in told.items()
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _allowed(summary: Summary) -> str:
@@ -107,7 +108,7 @@ def _allowed(summary: Summary) -> str:
         if cell["claims"]:
             texts.append(f"### {name_of(cell)}, {cell['ns']['how']}")
             for heading, name in (("May be said", "may"), ("May not be said", "may_not"), ("To mind", "mind")):
-                texts += [f"{heading}:", _list(cell["claims"][name] or ["nothing"])]
+                texts += [f"{heading}:", bullets(cell["claims"][name] or ["nothing"])]
     return "\n\n".join(texts)
 
 
@@ -124,12 +125,3 @@ def _nats(cell: Summary) -> str:
         begin = "about" if rejected(cell) else "not detected:"
         return f"{begin} {number(ns['nats'], 4)} [{low}, {high}], p = {brief(ns['p'])}, estimated"
     return "n/a" if nats is None else f"{number(nats, 4)}{', small version' * ('small' in cell['ns']['how'])}"
-
-
-def _list(texts: Iterable[str]) -> str:
-    return "\n".join(f"- {text}" for text in texts)
-
-
-def _table(head: list[str], rows: Iterable[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

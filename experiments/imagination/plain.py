@@ -1,10 +1,11 @@
 """imagination.md, the study as text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from experiments.ablation.summary import failures, told
 from experiments.imagination import summary as read
 from experiments.imagination.summary import CellResult, Summary, World
+from experiments.markdown import bullets, table
 from experiments.page import brief, finite, nats, number, rows_of, settings
 
 _HOW = """\
@@ -22,11 +23,11 @@ def to_markdown(summary: Summary) -> str:
     """Claims in sentences, tables of world models and agents, and how it came about."""
     claims = (tuple(str(row.get(name)) for name in ("verdict", "claim", "evidence")) for row in _claims(summary))
     sections = {
-        "Claims": _list(f"**{verdict}**: {claim}. {evidence}" for verdict, claim, evidence in claims),
+        "Claims": bullets(f"**{verdict}**: {claim}. {evidence}" for verdict, claim, evidence in claims),
         "What the product form loses": _losses(read.cells(summary)),
         "What imagined rollouts are worth": "\n\n".join(map(_agents, read.worlds(summary))),
         "How to read this": _HOW,
-        "Failed": _list(f"`{name}`: {why}" for name, why in failures(summary)),
+        "Failed": bullets(f"`{name}`: {why}" for name, why in failures(summary)),
         "Made by": _made_by(summary),
     }
     blocks = [f"## {title}\n\n{text}\n" for title, text in sections.items() if text]
@@ -40,7 +41,7 @@ def _claims(summary: Summary) -> list[Summary]:
 def _losses(cells: Sequence[CellResult]) -> str:
     parts = [part for cell in cells for part in cell.parts]
     rows = [[p.cell, p.name, nats(p.exact), *(told(of, 4) for of in (p.lost, p.joint, p.late))] for p in parts]
-    return _table(["cell", "part", "exact", "lost", "joint", "late"], rows)
+    return table(["cell", "part", "exact", "lost", "joint", "late"], rows)
 
 
 def _agents(world: World) -> str:
@@ -48,8 +49,8 @@ def _agents(world: World) -> str:
         [one.name, told(one.score), told(one.difference), brief(one.p), told(one.success), number(one.seconds, 0)]
         for one in world.learners
     ]
-    table = _table(["learner", "normalised return", "less model-free", "p", "success", "seconds"], rows)
-    return f"### {world.env}\n\n{conditions(world)}\n\n{table}"
+    head = ["learner", "normalised return", "less model-free", "p", "success", "seconds"]
+    return f"### {world.env}\n\n{conditions(world)}\n\n{table(head, rows)}"
 
 
 def conditions(world: World) -> str:
@@ -66,13 +67,3 @@ def _made_by(summary: Summary) -> str:
     where = (settings(summary.get(name)) for name in ("versions", "hardware"))
     note = "The command of each agent stands in imagination.json."
     return "\n\n".join(filter(None, (f"```\n{summary.get('command') or 'n/a'}\n```", took, *where, note)))
-
-
-def _list(texts: Iterable[str]) -> str:
-    return "\n".join(f"- {text}" for text in texts)
-
-
-def _table(head: list[str], rows: Sequence[list[str]]) -> str:
-    """Nothing without rows."""
-    lines = [head, ["---"] * len(head), *rows] if rows else []
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

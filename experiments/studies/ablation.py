@@ -1,7 +1,5 @@
 """What one shared latent gains over late fusion and one modality, in worlds of measured non-separability."""
 
-import json
-import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -48,21 +46,13 @@ def run(config: AblationConfig, folder: Path, console: Console) -> dict[str, Any
     from experiments.ablation.conclude import conclude, to_csv, to_markdown
     from experiments.ablation.report import tell, write_report
     from experiments.ablation.trial import Grid, do, look
-    from experiments.jobs import is_done
-    from experiments.pool import run_jobs
-    from experiments.watch import Watch
+    from experiments.campaign import Campaign, carry_out
 
-    began, grid, todo, done = time.perf_counter(), Grid(config, folder), jobs(config), partial(is_done, folder)
-    whole = not any(done(job.name) for job in todo)
-    try:
-        with Watch([job.name for job in todo], done, partial(look, grid), console):
-            failed = run_jobs(todo, do, grid, done, config.ray.workers, config.ray.address)
-    except KeyboardInterrupt:
-        console.print(f"stopped; continue with study=ablation resume={folder}", soft_wrap=True)
+    grid = Grid(config, folder)
+    campaign = Campaign(jobs(config), do, grid, partial(look, grid), partial(conclude, grid))
+    summary = carry_out(campaign, config, folder, console)
+    if summary is None:
         return {"stopped": True, "folder": str(folder)}
-    seconds = round(time.perf_counter() - began, 1) if whole else None
-    summary = conclude(grid, failed) | {"seconds": seconds, "folder": str(folder)}
-    write_aside(folder / "ablation.json", json.dumps(summary, indent=1) + "\n")
     write_aside(folder / "ablation.csv", to_csv(summary))
     write_aside(folder / "ablation.md", to_markdown(summary))
     write_report(folder)

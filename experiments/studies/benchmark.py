@@ -10,6 +10,7 @@ from rich.table import Table
 from experiments.benchmark.plan import BenchmarkConfig, parts
 from experiments.benchmark.timing import Row, Timing
 from experiments.config import ConfigError, parse, to_yaml
+from experiments.markdown import table
 from experiments.studies import new_folder, reproduce
 from unienv.aside import write_aside
 
@@ -46,19 +47,17 @@ def run(config: BenchmarkConfig, folder: Path, console: Console) -> dict[str, An
 
 
 def _tell(name: str, rows: list[Row], console: Console) -> None:
-    table = Table(title=name, title_justify="left")
+    shown = Table(title=name, title_justify="left")
     for heading in _HEADINGS:
-        table.add_column(heading, justify="left" if heading in ("", "unit") else "right")
+        shown.add_column(heading, justify="left" if heading in ("", "unit") else "right")
     for row in rows:
-        table.add_row(*_cells(row))
-    console.print(table)
+        shown.add_row(*_cells(row))
+    console.print(shown)
 
 
 def _to_markdown(summary: dict[str, Any]) -> str:
     lines = [f"# Benchmark\n\n`{summary['command']}`, medians of {summary['rounds']} rounds\n"]
-    for name, rows in summary["parts"].items():
-        lines += [f"## {name}\n", "| " + " | ".join(_HEADINGS) + " |", "| --- | --- | ---: | ---: | ---: |"]
-        lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows] + [""]
+    lines += [f"## {name}\n\n{table(_HEADINGS, map(_cells, rows))}\n" for name, rows in summary["parts"].items()]
     told = (f"{key} {value}" for key, value in {**summary["versions"], **summary["hardware"]}.items())
     return "\n".join([*lines, ", ".join(told), ""])
 

@@ -1,7 +1,5 @@
 """The text bridge measured: a continuous latent of text, its ELBO, its three curves, and what it is used for."""
 
-import json
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,23 +41,13 @@ def run(config: BridgeConfig, folder: Path, console: Console) -> dict[str, Any]:
     from experiments.bridge.conclude import conclude
     from experiments.bridge.jobs import do
     from experiments.bridge.report import write_report
-    from experiments.jobs import is_done
-    from experiments.pool import run_jobs
-    from experiments.watch import Watch
+    from experiments.campaign import Campaign, carry_out
 
-    began, study, todo = time.perf_counter(), open_study(config, folder), jobs(config)
-    done = partial(is_done, folder)
-    whole = not any(done(job.name) for job in todo)
-    try:
-        with Watch([job.name for job in todo], done, partial(look, folder), console):
-            failed = run_jobs(todo, do, study, done, config.ray.workers, config.ray.address)
-        with console.status("timing the models"):
-            summary = conclude(study, failed)
-    except KeyboardInterrupt:
-        console.print(f"stopped; continue with study=bridge resume={folder}", soft_wrap=True)
+    study = open_study(config, folder)
+    campaign = Campaign(jobs(config), do, study, partial(look, folder), partial(conclude, study))
+    summary = carry_out(campaign, config, folder, console)
+    if summary is None:
         return {"stopped": True, "folder": str(folder)}
-    summary |= {"seconds": round(time.perf_counter() - began, 1) if whole else None, "folder": str(folder)}
-    write_aside(folder / "bridge.json", json.dumps(summary, indent=1) + "\n")
     write_report(folder)
     tell(summary, console)
     console.print(f"run folder  {folder}\nreport      {folder / 'report.html'}", soft_wrap=True)

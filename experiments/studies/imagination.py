@@ -1,7 +1,5 @@
 """World models on the shared latent: what the product form loses in nats, and what imagined rollouts are worth."""
 
-import json
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,25 +28,17 @@ def prepare(arguments: list[str]) -> tuple[ImaginationConfig, Path]:
 
 def run(config: ImaginationConfig, folder: Path, console: Console) -> dict[str, Any]:
     """Do all jobs that are not done, and report; Ctrl-C leaves the rest for later."""
+    from experiments.campaign import Campaign, carry_out
     from experiments.imagination.conclude import conclude
     from experiments.imagination.jobs import Grid, do, look
     from experiments.imagination.plain import to_markdown
     from experiments.imagination.report import tell, write_report
-    from experiments.jobs import is_done
-    from experiments.pool import run_jobs
-    from experiments.watch import Watch
 
-    began, grid, todo, done = time.perf_counter(), Grid(config, folder), jobs(config), partial(is_done, folder)
-    whole = not any(done(job.name) for job in todo)
-    try:
-        with Watch([job.name for job in todo], done, partial(look, grid), console):
-            failed = run_jobs(todo, do, grid, done, config.ray.workers, config.ray.address)
-    except KeyboardInterrupt:
-        console.print(f"stopped; continue with study=imagination resume={folder}", soft_wrap=True)
+    grid = Grid(config, folder)
+    campaign = Campaign(jobs(config), do, grid, partial(look, grid), partial(conclude, grid))
+    summary = carry_out(campaign, config, folder, console)
+    if summary is None:
         return {"stopped": True, "folder": str(folder)}
-    seconds = round(time.perf_counter() - began, 1) if whole else None
-    summary = conclude(grid, failed) | {"seconds": seconds, "folder": str(folder)}
-    write_aside(folder / "imagination.json", json.dumps(summary, indent=1) + "\n")
     write_aside(folder / "imagination.md", to_markdown(summary))
     write_report(folder)
     tell(summary, console)

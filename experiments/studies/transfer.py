@@ -1,7 +1,5 @@
 """What agents that read `manual` as tokens, or as latents of a bridge, carry over to manuals held out."""
 
-import json
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -46,23 +44,15 @@ def _check(config: TransferConfig) -> None:
 
 def run(config: TransferConfig, folder: Path, console: Console) -> dict[str, Any]:
     """Do all jobs that are not done, and compare; Ctrl-C leaves the rest for later."""
-    from experiments.jobs import is_done
-    from experiments.pool import run_jobs
+    from experiments.campaign import Campaign, carry_out
     from experiments.transfer.conclude import conclude, tell, to_markdown
     from experiments.transfer.jobs import Study, do, look
-    from experiments.watch import Watch
 
-    began, study, todo, done = time.perf_counter(), Study(config, folder), jobs(config), partial(is_done, folder)
-    whole = not any(done(job.name) for job in todo)
-    try:
-        with Watch([job.name for job in todo], done, partial(look, study), console):
-            failed = run_jobs(todo, do, study, done, config.ray.workers, config.ray.address)
-    except KeyboardInterrupt:
-        console.print(f"stopped; continue with study=transfer resume={folder}", soft_wrap=True)
+    study = Study(config, folder)
+    campaign = Campaign(jobs(config), do, study, partial(look, study), partial(conclude, study))
+    summary = carry_out(campaign, config, folder, console)
+    if summary is None:
         return {"stopped": True, "folder": str(folder)}
-    seconds = round(time.perf_counter() - began, 1) if whole else None
-    summary = conclude(study, failed) | {"seconds": seconds, "folder": str(folder)}
-    write_aside(folder / "transfer.json", json.dumps(summary, indent=1) + "\n")
     write_aside(folder / "transfer.md", to_markdown(summary))
     tell(summary, console)
     console.print(f"run folder  {folder}", soft_wrap=True)

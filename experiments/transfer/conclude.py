@@ -15,6 +15,7 @@ from experiments.ablation.claims import said
 from experiments.ablation.statistics import mean, sign_flip
 from experiments.evaluate import hardware, versions
 from experiments.jobs import results
+from experiments.markdown import bullets, table
 from experiments.page import brief, number, settings
 from experiments.studies import reproduce
 from experiments.transfer.jobs import Study
@@ -130,17 +131,16 @@ _HEAD = ["measure", "manuals", *TEXTS, "latent - tokens", "p"]
 
 def to_markdown(summary: Found) -> str:
     """The study as text."""
-    lines = [_HEAD, ["---"] * len(_HEAD), *_rows(summary, said)]
-    told = [f"- `{name}`: {what.told}." for name, what in MEASURES.items()]
+    told = [f"`{name}`: {what.told}." for name, what in MEASURES.items()]
     anchors = ", ".join(f"{name} {said(value)}" for name, value in summary["anchors"].items())
-    told.append(f"- Success of {anchors}.")
-    told.append(f"- Share of the manuals held out that a bridge gives back whole: {said(summary['given_back'])}.")
-    told += [f"- Failed: `{name}`: {why}." for name, why in summary["failed"].items()]
+    told.append(f"Success of {anchors}.")
+    told.append(f"Share of the manuals held out that a bridge gives back whole: {said(summary['given_back'])}.")
+    told += [f"Failed: `{name}`: {why}." for name, why in summary["failed"].items()]
     blocks = [
         "# Transfer: the text of `manual` as tokens and as latents of a bridge",
         f"{settings(summary['env'])}; {summary['steps']:,} steps.",
-        "\n".join("| " + " | ".join(line) + " |" for line in lines),
-        "\n".join(told),
+        table(_HEAD, _rows(summary, said)),
+        bullets(told),
         _HOW,
         f"```\n{summary['command']}\n```",
         settings(summary["versions"]),
