@@ -38,14 +38,14 @@ def changed(summary, index, **values):
     return summary | {"cells": cells}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def summary():
     return make_summary()
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory, summary):
-    return report(tmp_path_factory.mktemp("study"), summary)
+def source(tmp_path_factory):
+    return report(tmp_path_factory.mktemp("study"), make_summary())
 
 
 @pytest.fixture
