@@ -1,13 +1,16 @@
 """Drawing: coloured shapes as anti-aliased tiles, and tiles onto batched images.
 
 Everything is drawn once, at construction; at run time pixels are only copied. A tile row of 8 pixels is 24 bytes, that
-is three int64: images are written through an int64 view, three words a row.
+is three int64: images are written through an int64 view, three words a row. Where numba is installed compiled loops do
+it on numpy's images, with the same result.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from unienv.rng import Array
 
@@ -72,16 +75,16 @@ def object_tiles(colours: list[str], shapes: list[str]) -> np.ndarray:
 
 
 def as_words(tiles: np.ndarray) -> np.ndarray:
-    """Tiles (T, 8, 8, 3) uint8 as words (T, 8, 3) int64, the form that `stamp` copies."""
-    return np.ascontiguousarray(tiles).reshape(len(tiles), TILE, TILE * 3).view(np.int64)
+    """Tiles (T, S, S, 3) uint8, S a multiple of 8, as words (T, S, 3S/8) int64: what `stamp` and `lay` copy."""
+    return np.ascontiguousarray(tiles).reshape(*tiles.shape[:2], -1).view(np.int64)
 
 
 def copy_rows(table: Array, where: Array, out: Array) -> None:
-    """out[i] = table[where[i]] for pixels (M, ...) uint8 and indices (N,) int64, in one gather."""
+    """out[i] = table[where[i]] for pixels or words (M, ...) and indices (N,) int64, in one gather."""
     if isinstance(table, np.ndarray):
         table.take(where, axis=0, out=out, mode="clip")  # "raise" would go through a second buffer
     else:
-        out.copy_(table.index_select(0, where))
+        array_namespace(table).index_select(table, 0, where, out=out)
 
 
 def stamp(xp: Any, image: Array, rows: Array, columns: Array, tiles: Array) -> None:
@@ -92,9 +95,46 @@ def stamp(xp: Any, image: Array, rows: Array, columns: Array, tiles: Array) -> N
         image: (N, H, W, 3) uint8, contiguous, H and W multiples of 8.
         rows: (N, n) tile rows; within a world the n places are distinct.
         columns: (N, n) tile columns.
-        tiles: (N, n, 8, 3) int64, see `as_words`.
+        tiles: (N, n, 8, 3) int64, see `as_words`. Here and above N may be 1, for what all worlds share.
     """
     num_worlds, height, width, _ = image.shape
     words = image.reshape(num_worlds, height // TILE, TILE, width // TILE, TILE * 3).view(xp.int64)
+    kernels = _kernels() if xp is np else None
+    if kernels:
+        places = (num_worlds, np.broadcast(rows, columns).shape[1])
+        rows, columns = np.broadcast_to(rows, places), np.broadcast_to(columns, places)
+        kernels.stamp(words, rows, columns, np.broadcast_to(tiles, (*places, TILE, _WORDS)))
+        return
     worlds = xp.arange(num_worlds, device=image.device)[:, None]
     words[worlds, rows, :, columns] = tiles
+
+
+def lay(image: Array, tiles: Array, which: Array) -> None:
+    """Cover images with tiles side by side.
+
+    Args:
+        image: (N, R * S, C * S, 3) uint8, contiguous.
+        tiles: (T, S, 3S/8) int64, see `as_words`.
+        which: (N, R, C) int64, the tile at each place.
+    """
+    (num_worlds, down, across), (_, size, width) = which.shape, tiles.shape
+    xp = array_namespace(tiles)
+    words = image.reshape(num_worlds, down, size, across, width * 8).view(xp.int64)
+    kernels = _kernels() if isinstance(tiles, np.ndarray) else None
+    if kernels:
+        kernels.lay(words, tiles, which)
+        return
+    rows = xp.empty((num_worlds, down, size, across), dtype=xp.int64, device=image.device)  # of words, among all tiles
+    for column in range(across):  # long runs of equal strides: four times as fast as one sum
+        rows[..., column] = which[:, :, None, column] * size + xp.arange(size, device=image.device)
+    copy_rows(tiles.reshape(-1, width), rows.reshape(-1), words.reshape(-1, width))
+
+
+@cache
+def _kernels() -> Any:
+    """`unienv.kernels`, or None without numba, which takes a while to import: not before a picture is drawn."""
+    try:
+        from unienv import kernels
+    except ImportError:
+        return None
+    return kernels

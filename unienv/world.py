@@ -78,8 +78,9 @@ class World(abc.ABC):
 
     def canvas(self, shape: tuple[int, ...]) -> Array:
         """An uninitialised uint8 array for pixels, its memory referred to by nothing else."""
-        if self.backend == "numpy":
-            return self._buffers.empty(shape)
+        if self.device in (None, "cpu"):
+            image = self._buffers.empty(shape)
+            return image if self.backend == "numpy" else self.xp.asarray(image)  # a tensor of the same memory
         return self.xp.empty(shape, dtype=self.xp.uint8, device=self.device)
 
     @cached_property

@@ -10,9 +10,15 @@ from unienv.spelling import check_choice
 
 PARTS = {
     "worlds": "experiments.benchmark.worlds:worlds",
+    "simulators": "experiments.benchmark.simulators:simulators",
     "threshold": "experiments.benchmark.learner:threshold",
+    "threshold-goto": "experiments.benchmark.learner:threshold_goto",
+    "step": "experiments.benchmark.update:update",
     "solver": "experiments.benchmark.separability:solver",
     "estimates": "experiments.benchmark.separability:estimates",
+    "growth": "experiments.benchmark.growth:growth",
+    "shards": "experiments.benchmark.shards:shards",
+    "scaling": "experiments.benchmark.scaling:scaling",
 }
 
 

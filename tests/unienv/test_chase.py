@@ -235,7 +235,7 @@ def test_every_creature_is_drawn_in_its_cell_and_the_golden_one_in_gold(paramete
     video = world.observe(drawn)["video"]
     fields = video.reshape(30, world.frames, n // 2, q * 8, 2, q * 8, 3).swapaxes(3, 4)
     fields = fields.reshape(30, world.frames, n, q * 8, q * 8, 3)
-    empty = np.median(Chase(field=8)._rows.reshape(-1, 64, 64, 3), axis=0)
+    empty = np.median(Chase(field=8)._fields.view(np.uint8).reshape(-1, 64, 64, 3), axis=0)
     inner = empty[8:16, 8:16]  # of the floor, away from the fence
     for world_, t, k in product(range(30), range(world.frames), range(n)):
         seen, code = fields[world_, t, k], world._clips(drawn)[world_, t, k]
@@ -249,7 +249,7 @@ def test_every_creature_is_drawn_in_its_cell_and_the_golden_one_in_gold(paramete
 
 def test_every_look_is_another():
     world = Chase()
-    looks = world._rows.reshape(2 * world.field**2, -1)
+    looks = world._fields.reshape(2 * world.field**2, -1)
     assert len(np.unique(looks, axis=0)) == len(looks)
 
 

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from unienv.dial import check_coupling
 from unienv.modality import IMAGE, TEXT, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
-from unienv.sprites import COLOURS, SHAPES, TILE, as_words, floor_tile, object_tiles, stamp
+from unienv.sprites import COLOURS, SHAPES, TILE, as_words, floor_tile, lay, object_tiles
 from unienv.world import Action, Feedback, Observation, World
 
 _WORDS = 2  # of an utterance: a shape and a row
@@ -112,7 +112,7 @@ class Describe(World):
         """The question, and the tile of every cell."""
         image = self.canvas((state.board.shape[0], self.size * TILE, self.size * TILE, 3))
         look = self.xp.where(state.crossed, state.board + len(self._tiles) // 2, state.board)
-        stamp(self.xp, image, self._cells // self.size, self._cells % self.size, self._tiles[look])
+        lay(image, self._tiles, look.reshape(-1, self.size, self.size))
         return {TEXT: self._sentences[self._meant(state) // self.num_shapes], IMAGE: image}
 
     def feedback(self, state: DescribeState, observation: Observation, action: Action, keys: Keys) -> Feedback:

@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 from unienv.modality import IMAGE, TEXT, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
-from unienv.sprites import COLOURS, FLOOR, TILE, copy_rows, floor_tile, paint
+from unienv.sprites import COLOURS, FLOOR, TILE, as_words, floor_tile, lay, paint
 from unienv.world import Feedback, Observation, World
 
 MOVES = {
@@ -87,10 +87,9 @@ class Rules(World):
         blank, layout = _draw_blank(size, num_examples), _layout(size, num_examples)
         self._shape = blank.shape
         tiles = np.concatenate([_colour_tiles(num_colours), _cut(blank)])
-        self._pixels = self.array(tiles.reshape(-1, TILE * 3))  # (tiles * 8, 24), a row of a tile's pixels each
+        self._tiles = self.array(as_words(tiles))  # (tiles, 8, 3)
         self._filled, self._layout = self.array(layout >= 0), self.array(np.maximum(layout, 0))  # (H/8 * W/8,) each
         self._blank = self.array(np.arange(len(layout)) + num_colours)  # (H/8 * W/8,) tile where there is no cell
-        self._line = self.array(np.arange(TILE)[:, None])  # (8, 1) rows within a tile
         self.observation_space = spaces.Dict({TEXT: text_space(self.vocabulary, 7), IMAGE: pixel_space(blank.shape)})
         self.action_space = spaces.MultiDiscrete([num_colours] * size**2)
 
@@ -107,9 +106,8 @@ class Rules(World):
         cells = self.xp.concat([*self.examples(state), state.query], axis=1)
         tiles = self.xp.where(self._filled, self.xp.take(cells, self._layout, axis=1), self._blank)  # (N, H/8 * W/8)
         height, width, _ = self._shape
-        rows = tiles.reshape(-1, height // TILE, 1, width // TILE) * TILE + self._line  # (N, H/8, 8, W/8)
         image = self.canvas((tiles.shape[0], *self._shape))
-        copy_rows(self._pixels, rows.reshape(-1), image.reshape(-1, TILE * 3))
+        lay(image, self._tiles, tiles.reshape(-1, height // TILE, width // TILE))
         return {TEXT: self._sentences[state.move], IMAGE: image}
 
     def feedback(self, state: RulesState, observation: Observation, action: Array, keys: Keys) -> Feedback:

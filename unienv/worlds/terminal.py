@@ -9,7 +9,7 @@ from gymnasium import spaces
 from unienv.glyphs import glyph_tiles
 from unienv.modality import IMAGE, PAD, TEXT, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
-from unienv.sprites import TILE, copy_rows
+from unienv.sprites import TILE, as_words, lay
 from unienv.world import Feedback, Observation, World, take
 
 _START = 0  # salt
@@ -100,8 +100,7 @@ class Terminal(World):
         self._slot, self._letter = self.array(slot), self.array(letter)
         characters = " >" + string.ascii_lowercase + string.digits
         self._spelling = self.array(_spell(self.vocabulary, characters, letter.max() + 1))  # (V, letters)
-        tiles = glyph_tiles(characters, _INK, _PAPER)
-        self._pixels = self.array(tiles.reshape(-1, TILE * 3))  # (characters * 8, 24), a row of a tile each
+        self._tiles = self.array(as_words(glyph_tiles(characters, _INK, _PAPER)))  # (characters, 8, 3)
         self._size = (slot.shape[0] * TILE, slot.shape[1] * TILE, 3)
         self.observation_space = spaces.Dict(
             {TEXT: text_space(self.vocabulary, len(slots)), IMAGE: pixel_space(self._size)}
@@ -189,12 +188,10 @@ class Terminal(World):
         return text
 
     def _draw(self, text: Array) -> Array:
-        """Pixels (N, H, W, 3) of screens (N, L): words to characters, and one copy a character's row of pixels."""
+        """Pixels (N, H, W, 3) of screens (N, L): words to characters, and these to tiles."""
         character = self._spelling[text[:, self._slot], self._letter]  # (N, rows, columns)
-        line = self.xp.arange(TILE, device=self.device)[:, None]
         image = self.canvas((text.shape[0], *self._size))
-        where = character[:, :, None, :] * TILE + line  # (N, rows, 8, columns), the order of pixels in an image
-        copy_rows(self._pixels, where.reshape(-1), image.reshape(-1, TILE * 3))
+        lay(image, self._tiles, character)
         return image
 
 
