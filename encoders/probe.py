@@ -19,7 +19,7 @@ from encoders.psi import Psi, partition
 from unienv.modality import TEXT
 from unienv.separability.folds import check_actions
 from unienv.separability.neural import Heads
-from unienv.separability.result import Estimate, conclude, entropy_of, warn_of_little
+from unienv.separability.result import Estimate, clustered_error, conclude, entropy_of, sizes_of, warn_of_little
 from unienv.separability.transitions import Transitions
 
 _DIM, _WIDTH, _QUERIES, _HEADS = 64, 64, 4, 4
@@ -107,7 +107,9 @@ def estimate_by_psi(
     or not. The joint net first learns feedback on its own, for what must be told before modalities can be joined (that
     something is met at all) gains nothing over the separable net; then a new head makes a residual of what it sees. The
     test refits the heads alone, within each held-out fold: on one half of its episodes, judged on the other, for the
-    recorded feedback and for feedback drawn from the separable law. The nets have seen neither half.
+    recorded feedback and for feedback drawn from the separable law. The nets have seen neither half. What the
+    separable net left unlearned can pass for joint structure there, so that joint nets must also gain 0.001 nats
+    (`unienv.separability.result.RESOLUTION`): below that p is 1.
 
     Args:
         transitions: with a text and pixels as modalities.
@@ -147,14 +149,14 @@ def estimate_by_psi(
     information = float(joint.mean()) + entropy
     base = float(joint[fold == 0].mean())
     return conclude(
-        transitions,
         method="psi",
         value=float(gains.mean()),
         gain=float(gains.mean()),
-        rows=gains,
+        error=clustered_error(gains, transitions.episode),
         statistic=statistic,
         null=null,
         information=information,
+        **sizes_of(transitions),
         folds=folds,
         net_seeds=1,
         ladder=tuple((d, loss, loss + base) for d, loss in ladder.items()),

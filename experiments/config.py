@@ -3,7 +3,9 @@
 env=goto env.size=8 agent.psi=late ppo.lr=3e-4 ray.workers=2 seed=3
 """
 
+import os
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from datetime import date
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -15,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from agents.bridge import check_bridge
 from agents.network import AgentConfig
 from agents.ppo import PPOConfig
+from experiments.values import check_plain, read_yaml
 from unienv.registry import parameters_of, world_class, world_names
 from unienv.spelling import nearest
 
@@ -22,7 +25,10 @@ Config = TypeVar("Config")
 
 
 class ConfigError(ValueError):
-    """A mistake in the arguments, told in one line."""
+    """A mistake in the arguments, told in one line; what would break it, or order a terminal about, is escaped."""
+
+    def __init__(self, told: str) -> None:
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in told))
 
 
 @dataclass
@@ -56,9 +62,11 @@ class RunConfig:
 _TEXTS = (
     "study",
     "env",
+    "env.id",
     "runs",
     "resume",
     "corpus",
+    "data",
     "tokens",
     "device",
     "ray.address",
@@ -84,18 +92,30 @@ def override(config: Config, arguments: list[str]) -> Config:
     """A configuration changed by arguments, checked as a whole."""
     values = asdict(config)  # type: ignore[call-overload]
     for key, value in _read_arguments(arguments).items():
-        values[key] = {**values[key], **value} if isinstance(value, dict) else value
+        old = values.get(key)
+        values[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
     return build(values, type(config))
 
 
 def build(values: dict[str, Any], kind: type[Config] = RunConfig) -> Config:
     """A nested mapping to a configuration, checked as arguments are."""
+    try:
+        check_plain(values)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     known, env = list(_keys(kind)), getattr(kind(), "env", None)
     if env is None and "env" in values:
         raise ConfigError(f"study={kind().study} has no env; its settings are {', '.join(known)}")  # type: ignore[attr-defined]
     for key in _leaves(values):
         if env is None or not key.startswith("env."):
             _check_key(key, known)
+    groups = {"env", *(name.partition(".")[0] for name in known if "." in name)}
+    for key, value in values.items():
+        if isinstance(value, dict) and key not in groups:
+            _check_key(key, known)
+            raise ConfigError(f"{key!r} is one setting, got the group of settings {value!r}")
+    if not isinstance(values.get("env", {}), dict):
+        raise ConfigError(f"env: expected a group of settings with an id, got {values['env']!r}")
     if env is not None:
         values = {**values, "env": {**env, **values.get("env", {})}}
     config: Any = _typed(kind, values)
@@ -110,13 +130,13 @@ def build(values: dict[str, Any], kind: type[Config] = RunConfig) -> Config:
 def load(folder: Path, kind: type[Config] = RunConfig) -> Config:
     """The configuration of a run folder, of a training or of a study of another `kind`."""
     path = folder / "config.yaml"
-    if not path.exists():
+    if not os.path.isfile(path):  # which no name is too long for
         raise ConfigError(f"{folder} is no run folder: it has no config.yaml")
     try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = read_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} can't be read: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict) or not isinstance(values.get("env", {}), dict):
+    if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no settings of a run")
     study, wanted = values.get("study", RunConfig.study), kind().study  # type: ignore[attr-defined]
     if study != wanted:
@@ -166,8 +186,10 @@ def _keys(kind: type, prefix: str = "") -> list[str]:
 
 def _check_environment(env: dict[str, Any]) -> dict[str, Any]:
     """A world's parameters by name and type, from its constructor; other environments check their own."""
-    name = str(env["id"])
-    if name not in world_names() and not name.startswith("UniEnv/"):
+    name = env["id"]
+    if not isinstance(name, str):
+        raise ConfigError(f"env: expected the name of an environment, got {name!r}")
+    if name not in world_names() and (":" in name or not name.startswith("UniEnv/")):
         return env
     try:
         kind, _ = world_class(name)
@@ -243,8 +265,10 @@ def _check_shapes(config: RunConfig) -> None:
 def _read(text: str) -> Any:
     """A value as YAML reads it; 3e-4 and 5e6 are numbers too, and whole ones are integers."""
     try:
-        value = yaml.safe_load(text) if text else None
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError):  # yaml lets some of its own pass
+        value = read_yaml(text) if text else None
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, (date, bytes)):  # as which nothing is set
         return text
     if isinstance(value, str):
         try:

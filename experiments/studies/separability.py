@@ -1,6 +1,7 @@
 """How non-separable is an environment? Exactly where it can be enumerated, else from recorded transitions.
 
 A world that is too large to enumerate is measured twice: its declared small version exactly, itself from samples.
+With `data=` it is transitions on disk that are measured, in shards as `unienv.separability.shards` tells of them.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from experiments.config import ConfigError, load, parse, to_yaml
+from experiments.config import ConfigError, RayConfig, load, parse, to_yaml
 from experiments.evaluate import hardware, versions
 from experiments.studies import new_folder, reproduce
 from experiments.studies.reading import claims, print_tables, rows, settings, verdict
@@ -24,6 +25,8 @@ from unienv.separability.enumeration import Kernel, enumerate_world
 from unienv.separability.exact import Exact, exact
 from unienv.separability.folds import TooManyActions
 from unienv.separability.ladder import ladder
+from unienv.separability.result import Estimate
+from unienv.separability.shards import find
 from unienv.spelling import nearest
 from unienv.world import World
 
@@ -31,6 +34,8 @@ METHODS = ("auto", "exact", "samples", "table", "net", "psi")
 _WORLDS = 256  # recorded side by side
 _DIAL = (0.0, 0.25, 0.5, 0.75, 1.0)
 _SEARCH = 20.0  # seconds for the best late fusion
+# Settings that have a use with data=
+_OF_DATA = ("study", "data", "method", "seed", "ray.workers", "ray.address", "runs", "json")
 
 
 @dataclass
@@ -44,6 +49,8 @@ class SeparabilityConfig:
     horizon: int | None = None  # exact: steps to sum over; none for the world's own
     samples: int = 40_000  # transitions to record
     policy: str = "uniform"  # that acts while recording: uniform, or the run folder of a trained agent
+    data: str | None = None  # instead of env: a folder of npz or Parquet files with transitions, or one such file
+    ray: RayConfig = field(default_factory=RayConfig)  # that count `data`
     seed: int = 0
     runs: str = "runs"  # folder of run folders
     json: bool = False  # whether the last line of output is one JSON object
@@ -58,12 +65,36 @@ def prepare(arguments: list[str]) -> tuple[SeparabilityConfig, Path]:
     if config.method not in METHODS:
         near = nearest(config.method, METHODS)
         raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {config.method!r}; did you mean {near!r}?")
+    given = {argument.partition("=")[0] for argument in arguments}
+    if "data" in given:
+        return _prepare_data(config, given)
+    if config.ray != RayConfig():
+        raise ConfigError("ray.workers count shards of data=, and an environment was given")
     if config.policy != "uniform":
         _check_policy(config)
     make_vector(str(config.env["id"]), 1, **_parameters(config)).close()
     if config.method == "exact" and not _is_world(config):
         raise ConfigError(f"only worlds can be enumerated, and {config.env['id']} is none; take method=samples")
     folder = new_folder(config.runs, str(config.env["id"]))
+    write_aside(folder / "config.yaml", to_yaml(config))
+    return config, folder
+
+
+def _prepare_data(config: SeparabilityConfig, given: set[str]) -> tuple[SeparabilityConfig, Path]:
+    """The same for transitions on disk; all shards are looked at, so that mistakes show here."""
+    for key in sorted(given.difference(_OF_DATA)):
+        raise ConfigError(f"{key} has no use with data=; only {', '.join(_OF_DATA)} have")
+    if not config.data:
+        raise ConfigError("data: expected a folder or a file of transitions, got nothing")
+    if config.method not in ("auto", "table"):
+        raise ConfigError(f"transitions on disk are measured by method=table, got method={config.method}")
+    place = Path(config.data)
+    try:
+        find(place)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    config.env = {}
+    folder = new_folder(config.runs, place.resolve().stem)
     write_aside(folder / "config.yaml", to_yaml(config))
     return config, folder
 
@@ -88,8 +119,11 @@ def run(config: SeparabilityConfig, folder: Path, console: Console) -> dict[str,
     from experiments.card import write_card
 
     began = time.perf_counter()
-    with console.status("measuring") as status:
-        study = measure(config, status.update)
+    if config.data is None:
+        with console.status("measuring") as status:
+            study = measure(config, status.update)
+    else:
+        study = measure_data(config, console)
     study |= {"verdict": verdict(study), "rows": rows(study), "claims": claims(study)}
     study |= {"command": reproduce(config), "seconds": round(time.perf_counter() - began, 2)}
     study |= {"versions": versions(), "hardware": hardware("cpu")}
@@ -194,6 +228,24 @@ def _sample(config: SeparabilityConfig, parameters: dict[str, Any], say: Any) ->
     policy = "uniform actions" if config.policy == "uniform" else f"the agent of {config.policy}"
     counts = np.bincount(transitions.feedback, minlength=len(transitions.names))
     feedback = dict(zip(transitions.names, (counts / counts.sum()).tolist(), strict=True))
+    return _plain(told, policy, feedback)
+
+
+def measure_data(config: SeparabilityConfig, console: Console) -> dict[str, Any]:
+    """The same of transitions on disk."""
+    from experiments.shards import estimate_shards
+
+    shards = find(Path(str(config.data)))
+    told, table, seconds = estimate_shards(shards, config.ray, config.seed, console)
+    feedback = dict(zip(table.names, (table.count.sum(axis=0) / told.n).tolist(), strict=True))
+    study = {"env": config.data, "parameters": {}, "exact": None, "ladder": None}
+    study |= {"shards": len(shards), "counting_seconds": round(seconds, 2)}
+    study |= {"rho": "whatever acted when the data were recorded", "conditioning": told.conditioning}
+    return study | _plain(told, "not known", feedback)
+
+
+def _plain(told: Estimate, policy: str, feedback: dict[str, float]) -> dict[str, Any]:
+    """An estimate as JSON has it."""
     plain = json.loads(json.dumps(asdict(told))) | {"policy": policy, "feedback": feedback}
     return {"estimate": plain, "modalities": list(told.modalities)}
 

@@ -7,6 +7,8 @@ import pytest
 import unienv
 from experiments import run
 from experiments.studies import reading, separability
+from tests.unienv.separability.test_tally import draw
+from unienv.separability.estimate import estimate
 
 SMALL = ["study=separability", "env=match", "env.num_colours=2", "env.num_shapes=1"]
 
@@ -163,3 +165,41 @@ def test_help_of_an_unknown_study_and_an_environment_that_raises_are_one_line(ca
         del gym.registry["TestBoom-v0"]
     printed = capsys.readouterr().err
     assert "there is no study 'foo'" in printed and "no engine" in printed and "Traceback" not in printed
+
+
+def test_transitions_on_disk_are_measured(tmp_path, capsys):
+    data = draw(2000)
+    data.save(tmp_path / "data.npz")
+    arguments = ["study=separability", f"data={tmp_path / 'data.npz'}", "seed=3"]
+    assert run.main([*arguments, f"runs={tmp_path / 'runs'}"]) == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    told, whole = json.loads((folder / "separability.json").read_text()), estimate(data, "table", seed=3)
+    assert {key: told["estimate"][key] for key in ("n", "episodes", "nonseparability", "p_value", "null")} == {
+        "n": 2000,
+        "episodes": whole.episodes,
+        "nonseparability": whole.nonseparability,
+        "p_value": whole.p_value,
+        "null": list(whole.null),
+    }
+    assert told["estimate"]["feedback"]["right"] == pytest.approx((data.feedback == 1).mean())
+    assert told["command"] == f"python experiments/run.py study=separability data={tmp_path / 'data.npz'} seed=3"
+    assert folder.name.startswith("data-") and (folder / "card.html").exists()
+    assert "from 2,000 transitions by table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["data="], "expected a folder or a file of transitions"),
+        (["data=nowhere"], "there is no file or folder nowhere"),
+        (["data=.", "env=match"], "env has no use with data="),
+        (["data=.", "samples=500"], "samples has no use with data="),
+        (["data=.", "method=net"], "measured by method=table, got method=net"),
+        (["env=match", "ray.workers=2"], "ray.workers count shards of data="),
+    ],
+)
+def test_mistakes_about_data_are_one_line_and_leave_nothing(tmp_path, capsys, arguments, said):
+    assert run.main(["study=separability", *arguments, f"runs={tmp_path / 'runs'}"]) == 2
+    printed = capsys.readouterr().err
+    assert said in printed and printed.count("\n") == 1
+    assert not (tmp_path / "runs").exists()

@@ -10,7 +10,7 @@ from unienv.separability.calibrate import calibrate
 from unienv.separability.features import describe
 from unienv.separability.folds import Split, split_cells
 from unienv.separability.neural import Heads, Nested, Sizes
-from unienv.separability.result import Estimate, clustered_error, conclude, entropy_of, warn_of_little
+from unienv.separability.result import Estimate, clustered_error, conclude, entropy_of, sizes_of, warn_of_little
 from unienv.separability.transitions import Transitions
 
 _THREADS = 4  # fits at a time
@@ -53,14 +53,14 @@ def by_net(
         *_warn_of_calibration(calibration),
     ]
     return conclude(
-        transitions,
         method="net",
         value=float(limit.mean()),
         gain=float(gains.mean()),
-        rows=limit,
+        error=clustered_error(limit, transitions.episode),
         statistic=statistic,
         null=null,
         information=information,
+        **sizes_of(transitions),
         folds=folds,
         net_seeds=seeds,
         ladder=tuple((w, float(losses[w].mean()), float((losses[w] + joint).mean())) for w in sorted(losses)),

@@ -55,9 +55,8 @@ def estimate(
         raise ValueError(f"replicates must be at least 19 to test at the level of 0.05, got {replicates}")
     if folds < 2 or net_seeds < 1:
         raise ValueError(f"expected folds >= 2 and net_seeds >= 1, got folds={folds}, net_seeds={net_seeds}")
-    codes, cell = number_cells(transitions)
-    if method == "table" or (method == "auto" and len(transitions) >= SAMPLED * len(codes)):
-        return by_table(transitions, codes, cell, replicates, np.random.default_rng(seed))
+    if method == "table" or (method == "auto" and len(transitions) >= SAMPLED * len(number_cells(transitions)[0])):
+        return by_table(transitions, replicates, np.random.default_rng(seed))
     check_actions(transitions)
     episodes = len(np.unique(transitions.episode))
     if episodes < folds * PARTS:

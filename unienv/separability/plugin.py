@@ -1,65 +1,120 @@
 """The plug-in estimate: the observed table projected onto the separable class."""
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 
 from unienv.separability.codes import number_rows
 from unienv.separability.projection import project
-from unienv.separability.result import Estimate, clustered_error, conclude
+from unienv.separability.result import Estimate, conclude
+from unienv.separability.tally import Sums, Tally, rows_of, sums, tally
 from unienv.separability.transitions import Transitions
 
 SAMPLED = 5  # transitions a cell from which on a table is well sampled
 _RANK = 3000  # rows up to which the degrees of freedom of a table are counted exactly
 _DEPENDENT = 1.5  # ratio of variances by episode and alone that is worth a word
 _LARGE, _FEW = 4000, 39  # entries of a table beyond which replicates are slow, and how many are drawn then
+_GRID = 2.0**-30  # nats, the unit of gains: sums of integers are the same in any order
 
 
-def by_table(
-    transitions: Transitions,
-    codes: np.ndarray,
-    cell: np.ndarray,
+class Fitted(NamedTuple):
+    """A table and its nearest separable law.
+
+    Fields:
+        table: as counted. contexts: (C, M) int, what each expert sees of a cell. law: (C, Y), mass of the projection.
+        statistic: plug-in estimate in nats.
+        gain: (C, Y) int64, by how much the table's log law exceeds the separable one's, less its mean, in `_GRID` nats.
+    """
+
+    table: Tally
+    contexts: np.ndarray
+    law: np.ndarray
+    statistic: float
+    gain: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """Transitions in the table."""
+        return int(self.table.count.sum())
+
+
+def by_table(transitions: Transitions, replicates: int | None, generator: np.random.Generator) -> Estimate:
+    """Plug-in estimate of transitions in memory."""
+    rows = rows_of(transitions)
+    fitted = fit(tally(rows))
+    return infer(fitted, sums([rows], fitted.table, fitted.gain), transitions.modalities, replicates, generator)
+
+
+def fit(table: Tally) -> Fitted:
+    """Project a table onto the separable class."""
+    cells, count = table.cells, table.count
+    contexts = np.stack([number_rows(cells[:, [m, -1]]) for m in range(cells.shape[1] - 1)], axis=1)
+    share = count / count.sum()
+    law = project(share, contexts).joint
+    statistic, seen = _divergence(share, law), count > 0
+    gain = np.zeros(count.shape, np.int64)
+    gain[seen] = np.rint((np.log(share[seen] / law[seen]) - statistic) / _GRID)
+    return Fitted(table, contexts, law, statistic, gain)
+
+
+def infer(
+    fitted: Fitted,
+    clusters: Sums | None,
+    modalities: tuple[str, ...],
     replicates: int | None,
     generator: np.random.Generator,
 ) -> Estimate:
-    """Plug-in estimate: the observed table projected onto the separable class."""
-    n, outcomes = len(transitions), len(transitions.names)
-    contexts = np.stack([number_rows(codes[:, [m, -1]]) for m in range(codes.shape[1] - 1)], axis=1)
-    count = np.bincount(cell * outcomes + transitions.feedback, minlength=len(codes) * outcomes)
-    count = count.reshape(len(codes), outcomes)
-    law = project(count / n, contexts).joint
-    statistic, information = _divergence(count / n, law), _information(count)
-    total = count.sum(axis=1)
-    df = int((count > 0).sum()) - len(codes) - _separable_parameters(law > 0, contexts)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gain = np.log(count / n) - np.log(law)
-    rows = gain[cell, transitions.feedback]
+    """The estimate, its error and its test.
+
+    Args:
+        fitted: table and law.
+        clusters: sums of `fitted.gain` over all episodes; None where transitions do not depend on each other.
+        modalities: their names.
+        replicates: of the test; None for as many as the size of the table allows.
+        generator: draws them.
+    """
+    count, law, contexts, n = fitted.table.count, fitted.law, fitted.contexts, fitted.n
+    occupied = int((count > 0).sum())
+    df = occupied - len(count) - _separable_parameters(law > 0, contexts)
+    free = occupied - len(count) - (count.shape[1] - 1)
     sets = replicates or (_FEW if count.size > _LARGE else 99)
     q = law / law.sum(axis=1, keepdims=True)
-    drawn = (generator.multinomial(total, q) / n for _ in range(sets))
+    drawn = (generator.multinomial(count.sum(axis=1), q) / n for _ in range(sets))
     null = [_divergence(table, project(table, contexts).joint) for table in drawn]
     # Rows of an episode may depend on each other beyond what is observed; replicates do not. So the statistic is
     # divided by how much more its rows vary by episode than alone: a first-order correction after Rao & Scott (1984).
-    alone, clustered = (clustered_error(rows, group) for group in (np.arange(n), transitions.episode))
-    design = max(1.0, (clustered / alone) ** 2) if alone > 0 else 1.0
-    free = int((count > 0).sum()) - len(codes) - (np.count_nonzero(count.sum(axis=0)) - 1)
+    pairs = zip(count.ravel().tolist(), fitted.gain.ravel().tolist(), strict=True)
+    each = Sums(sum(k * g * g for k, g in pairs), n)
+    alone, error = (_error(part, n) for part in (each, clusters or each))
+    design = max(1.0, (error / alone) ** 2) if alone > 0 else 1.0
     warnings = []
     if design > _DEPENDENT:
         warnings.append(
             f"transitions of an episode depend on each other: as many as {n / design:,.0f} independent ones"
         )
-    if n < SAMPLED * len(codes):
-        warnings.append(f"{len(codes)} cells share {n} transitions; estimates by nets may be better")
+    if n < SAMPLED * len(count):
+        warnings.append(f"{len(count)} cells share {n} transitions; estimates by nets may be better")
     return conclude(
-        transitions,
         method="table",
-        value=statistic - df / (2 * n),
-        gain=statistic,
-        rows=rows,
-        statistic=statistic / design,
+        value=fitted.statistic - df / (2 * n),
+        gain=fitted.statistic,
+        error=error,
+        statistic=fitted.statistic / design,
         null=null,
-        information=max(0.0, information - free / (2 * n)),
+        information=max(0.0, _information(count) - free / (2 * n)),
+        modalities=modalities,
+        n=n,
+        episodes=(clusters or each).episodes,
         df=df,
         warnings=tuple(warnings),
     )
+
+
+def _error(clusters: Sums, n: int) -> float:
+    """Standard error of a mean over n rows, from sums of what they are above it."""
+    groups = clusters.episodes
+    return math.sqrt(clusters.squares * groups / max(groups - 1, 1)) / n * _GRID
 
 
 def _divergence(table: np.ndarray, law: np.ndarray) -> float:

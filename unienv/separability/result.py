@@ -9,7 +9,7 @@ from unienv.separability.transitions import Transitions
 
 CONDITIONING = "the present observation of every modality and the action; no history"
 LEVEL = 0.05
-RESOLUTION = 1e-3  # nats by which nets must beat a replicate, since no net is trained to the end
+RESOLUTION = 1e-3  # nats that nets must gain, and by which they must beat replicates: no net is trained to the end
 _TIE = 1e-12  # nats, rounding
 _LITTLE = 0.1  # share of the feedback's entropy below which nets have hardly learned anything that could be tested
 _HARDLY = 2e-3  # nats of information that are not worth sharing out
@@ -26,7 +26,8 @@ class Estimate:
         standard_error, interval: of sampling alone, clustered by episode; 95 %. They know nothing of nets that learn
             too little, and are no test.
         statistic, null, p_value: what was tested, its values on data from the fitted separable law, and the share of
-            them that reach it, (1 + #) / (1 + B). Nets must exceed a replicate by `RESOLUTION`.
+            them that reach it, (1 + #) / (1 + B). Nets must exceed a replicate by `RESOLUTION`; where `gain` is less
+            than that, nothing that nets can tell was gained, and p_value is 1.
         detected: p_value is at most 0.05.
         information: estimate of I(X;Y), X the observation and the action. Table: plug-in less its bias df / 2n. Net:
             entropy of feedback less held-out loss of the joint net, too low by what that net fails to learn.
@@ -74,20 +75,18 @@ class Estimate:
 
 
 def conclude(
-    transitions: Transitions,
     method: str,
     value: float,
     gain: float,
-    rows: np.ndarray,
+    error: float,
     statistic: float,
     null: list[float],
     information: float,
     **rest: Any,
 ) -> Estimate:
-    """An estimate from its parts: error, p-value and share are worked out here, alike for both methods."""
-    error = clustered_error(rows, transitions.episode)
-    margin = _TIE if method == "table" else RESOLUTION
-    p = (1 + sum(bool(drawn >= statistic - margin) for drawn in null)) / (1 + len(null))
+    """An estimate from its parts: interval, p-value and share are worked out here, alike for all methods."""
+    least = _TIE if method == "table" else RESOLUTION
+    p = (1 + sum(bool(drawn >= statistic - least) or gain < least for drawn in null)) / (1 + len(null))
     share = min(1.0, max(0.0, value / information)) if information > _HARDLY else None
     fields = {"folds": 0, "net_seeds": 0, "df": None, "ladder": (), "calibration": (), **rest}
     return Estimate(
@@ -102,12 +101,15 @@ def conclude(
         share=share,
         method=method,
         conditioning=CONDITIONING,
-        modalities=transitions.modalities,
-        n=len(transitions),
-        episodes=len(np.unique(transitions.episode)),
         null=tuple(null),
         **fields,
     )
+
+
+def sizes_of(transitions: Transitions) -> dict[str, Any]:
+    """Fields of an estimate that say what it was made from."""
+    episodes = len(np.unique(transitions.episode))
+    return {"modalities": transitions.modalities, "n": len(transitions), "episodes": episodes}
 
 
 def clustered_error(values: np.ndarray, cluster: np.ndarray) -> float:

@@ -302,6 +302,8 @@ def _merge(codes: np.ndarray, joint: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _law(p: np.ndarray, name: str) -> np.ndarray:
     """A checked float64 copy."""
+    if (given := np.asarray(p).dtype).kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, got {given}")
     p = np.array(p, np.float64)
     if p.size == 0:
         raise ValueError(f"{name} must hold a law, got an empty table of shape {p.shape}")

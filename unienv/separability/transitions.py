@@ -5,7 +5,6 @@ Pictures repeat, so each modality is kept as its distinct values and which of th
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from unienv.actions import Actions
+from unienv.arrays import read_arrays
 from unienv.backend import to_numpy
 from unienv.separability.codes import number_rows
 
@@ -100,17 +100,14 @@ class Transitions:
             ValueError: the file holds something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                header = json.loads(str(file["header"]))
-                columns = {name: file[name] for name in file.files}
+            columns = read_arrays(path)
+            header = json.loads(str(columns["header"]))
             observation = {
                 name: Distinct(columns[f"items{index}"], columns[f"which{index}"])
                 for index, name in enumerate(header["modalities"])
             }
             return cls(observation, columns["action"], columns["feedback"], columns["episode"], header["names"])
-        except FileNotFoundError:
-            raise
-        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             told = " ".join(str(error).split())
             raise ValueError(f"{path} holds no transitions ({told}); write it with Transitions.save") from None
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from unienv.separability.estimate import estimate
-from unienv.separability.result import CONDITIONING
+from unienv.separability.result import CONDITIONING, conclude
 from unienv.separability.transitions import Transitions
 
 
@@ -184,3 +184,25 @@ def test_laws_of_too_many_actions_are_not_fitted():
     played = drawn(lambda action, a, b: a ^ b, 2000, seed=0, actions=300)
     with pytest.raises(ValueError, match=r"\A.*256; 299 different.*\Z"):
         estimate(played, method="net")
+
+
+@pytest.mark.parametrize(
+    "method, gain, statistic, p",
+    [
+        (
+            "psi",
+            0.0001,
+            0.02,
+            1.0,
+        ),  # a control once passed for joint: all replicates were beaten by nets that gain nothing
+        ("net", 0.0009, 0.02, 1.0),
+        ("net", 0.0011, 0.02, 0.05),
+        ("psi", 0.02, 0.0009, 1.0),  # no replicate is beaten by enough
+        ("table", 0.0001, 0.0001, 0.05),
+        ("table", 0.0, 0.0, 1.0),
+    ],
+)
+def test_nets_must_gain_as_much_as_they_can_tell(method, gain, statistic, p):
+    sizes = {"modalities": ("a", "b"), "n": 100, "episodes": 100, "warnings": ()}
+    told = conclude(method, gain, gain, 0.001, statistic, [0.0] * 19, 0.5, **sizes)
+    assert told.p_value == pytest.approx(p) and told.detected == (p < 0.1)

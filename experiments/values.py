@@ -1,0 +1,72 @@
+"""Values of settings, which may come from anywhere: plain ones alone, as YAML writes them.
+
+No aliases, of which a few lines make more than memory holds, and no placeholders, by which OmegaConf would read
+environment variables into a report.
+"""
+
+from typing import Any
+
+import yaml
+
+_DEEPEST = 16  # levels of names and lists
+_PLACEHOLDERS = ("${", "???")  # of OmegaConf
+
+
+class _Plain(yaml.SafeLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """A node, which is never an alias of another."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not taken; write the value out")
+        return super().compose_node(parent, index)
+
+
+def read_yaml(text: str) -> Any:
+    """What a YAML text says.
+
+    Raises:
+        yaml.YAMLError: anything that can't be read.
+    """
+    try:
+        return yaml.load(text, _Plain)  # a SafeLoader: it makes no objects
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except (ValueError, AttributeError, TypeError, KeyError) as error:  # which yaml lets pass, say for 2026-99-99
+        raise yaml.YAMLError(str(error)) from None
+
+
+def check_plain(value: Any, key: str = "", depth: int = 0) -> None:
+    """Whether a value, or a tree of values, is plain.
+
+    Args:
+        value: bools, numbers of 64 bits, texts and None; lists, and dicts by name, of these.
+        key: what it is called.
+        depth: of lists and dicts that it stands in.
+
+    Raises:
+        ValueError: one line, where it is not.
+    """
+    if depth > _DEEPEST:
+        raise ValueError(f"{key[:60]}..: expected at most {_DEEPEST} levels, got more")
+    if isinstance(value, dict):
+        for name, part in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"{key or 'settings'}: expected names of settings, got {name!r}; put it in quotes")
+            _check_text(name, key or "settings")
+            check_plain(part, f"{key}.{name}" if key else name, depth + 1)
+    elif isinstance(value, list):
+        for part in value:
+            check_plain(part, key, depth + 1)
+    elif isinstance(value, str):
+        _check_text(value, key)
+    elif isinstance(value, int) and value.bit_length() > 63:
+        raise ValueError(f"{key}: expected a whole number of at most 64 bits, got one of {value.bit_length()}")
+    elif not isinstance(value, (int, float, type(None))):
+        kind = type(value).__name__
+        raise ValueError(f"{key}: expected a number or text, got the {kind} {value!r}; put it in quotes")
+
+
+def _check_text(text: str, key: str) -> None:
+    if any(sign in text for sign in _PLACEHOLDERS):
+        raise ValueError(f"{key}: expected text as it is, got {text!r}; ${{..}} and ??? are not filled in")
+    if not text.isprintable() and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
+        raise ValueError(f"{key}: expected text, got {text!r}")
