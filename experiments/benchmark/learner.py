@@ -1,63 +1,104 @@
-"""Seconds and env steps of training to a threshold, beside other libraries."""
+"""Seconds and env steps of training to a threshold, beside other libraries.
 
-import time
-from typing import Any
+All train a network of the same number of parameters on the same worlds and cores, taking turns by seed. A run that does
+not reach the threshold is stopped after a limit and counts with that time: such a median is a lower bound.
+"""
 
-import gymnasium as gym
+import importlib
+from collections.abc import Callable
+from typing import NamedTuple
 
+from rich.console import Console
+
+from experiments.benchmark.judge import Judge
 from experiments.benchmark.timing import Row, Timing, row
-from experiments.config import RunConfig
+from experiments.config import RunConfig, build
+from experiments.train import make_learner
 
-_SUCCESS = 0.95
+
+class Course(NamedTuple):
+    """What is to be learned, and how long anybody may take."""
+
+    world: str
+    success: float  # share of the last 1000 episodes
+    limit: float  # seconds
+    steps: int  # that our step size falls along
+
+
+MATCH = Course("match", 0.95, 150.0, 200_000)
+GOTO = Course("goto", 0.5, 400.0, 3_000_000)
+
+_PEERS = {
+    "Stable-Baselines3 PPO": "experiments.benchmark.peers.sb3",
+    "CleanRL-style PPO": "experiments.benchmark.peers.cleanrl",
+    "RLlib PPO": "experiments.benchmark.peers.rllib",
+}
+
+
+class Run(NamedTuple):
+    """One training run of one library."""
+
+    parameters: int
+    reached: bool
+    seconds: float
+    steps: int
 
 
 def threshold(timing: Timing) -> list[Row]:
-    """Seconds and env steps of training until 0.95 of the last 1000 episodes succeeded, ours and a peer's."""
-    rows = []
-    for seed in range(timing.rounds):
-        rows += [_ours(seed, _SUCCESS), _peer(seed, _SUCCESS)]
-    names = list(dict.fromkeys(row["name"] for row in rows))
-    result = []
-    for name in names:
-        mine = [told for told in rows if told["name"] == name]
-        result.append(row(name, "s", [told["seconds"] for told in mine]))
-        result.append(row(name, "env steps", [told["steps"] for told in mine]))
-    return result
+    """Until 0.95 of the last 1000 episodes of match succeeded, ours and the peers'."""
+    return race(MATCH, timing.rounds)
 
 
-def _ours(seed: int, success: float) -> dict[str, Any]:
-    from experiments.train import make_learner
+def threshold_goto(timing: Timing) -> list[Row]:
+    """Until half of the last 1000 episodes of goto succeeded."""
+    return race(GOTO, timing.rounds)
 
-    learner = make_learner(RunConfig(seed=seed))
+
+def race(course: Course, rounds: int) -> list[Row]:
+    """Rows of seconds and env steps for each library, by seeds 0, 1, .. in turn."""
+    size = make_learner(_config(course, 0)).parameters
+    runners: dict[str, Callable[[int, Judge], int]] = {"unienv": lambda seed, judge: ours(course, seed, judge)}
+    for name, module in _PEERS.items():
+        try:
+            train = importlib.import_module(module).train
+        except ImportError as error:
+            line = f"left out: {name} needs {error.name}; pip install 'unienv-lab[peers]'"
+            Console(stderr=True).print(line, markup=False, soft_wrap=True)
+            continue
+        runners[name] = lambda seed, judge, train=train: train(course.world, seed, size, judge)
+    told: dict[str, list[Run]] = {name: [] for name in runners}
+    for seed in range(rounds):
+        for name, train in runners.items():
+            judge = Judge(course.success, course.limit)
+            parameters = train(seed, judge)
+            told[name].append(Run(parameters, judge.reached, judge.seconds, judge.steps))
+    return [line for name, runs in told.items() for line in rows(name, course, runs)]
+
+
+def rows(name: str, course: Course, runs: list[Run]) -> list[Row]:
+    """Seconds, env steps and env steps a second of a library's runs; what it missed stands in their name."""
+    missed = sum(not run.reached for run in runs)
+    title = f"{course.world} to {course.success:g}, {name}, {runs[0].parameters:,} parameters"
+    if missed:
+        title += f", > {course.limit:g} s in {missed} of {len(runs)}"
+    return [
+        row(title, "s", [run.seconds for run in runs]),
+        row(title, "env steps", [run.steps for run in runs]),
+        row(title, "env steps/s", [run.steps / run.seconds for run in runs]),
+    ]
+
+
+def ours(course: Course, seed: int, judge: Judge) -> int:
+    """Train our agent until the judge says stop; returns the number of parameters."""
+    learner = make_learner(_config(course, seed))
+    judge.begin()
     wins: list[bool] = []
-    began = time.perf_counter()
-    while not _reached(wins, success):
+    while not judge.over(wins, learner.steps):
         told = learner.update()
-        wins += [True] * round(told["success"] * told["episodes"])
-        wins += [False] * (told["episodes"] - round(told["success"] * told["episodes"]))
-    return {"name": "unienv", "seconds": time.perf_counter() - began, "steps": learner.steps}
+        successes = round((told["success"] or 0.0) * told["episodes"])
+        wins = [True] * successes + [False] * (told["episodes"] - successes)
+    return learner.parameters
 
 
-def _peer(seed: int, success: float) -> dict[str, Any]:
-    """Stable-Baselines3's PPO with its MultiInputPolicy: 16 worlds, 128 steps, otherwise its defaults."""
-    from stable_baselines3 import PPO  # pyright: ignore[reportMissingImports]
-    from stable_baselines3.common.callbacks import BaseCallback  # pyright: ignore[reportMissingImports]
-    from stable_baselines3.common.env_util import make_vec_env  # pyright: ignore[reportMissingImports]
-
-    wins: list[bool] = []
-
-    class Watch(BaseCallback):
-        def _on_step(self) -> bool:
-            wins.extend(bool(info["success"]) for info in self.locals["infos"])
-            return not _reached(wins, success)
-
-    envs = make_vec_env(lambda: gym.make("UniEnv/Match-v0"), 16, seed=seed)
-    model = PPO("MultiInputPolicy", envs, n_steps=128, seed=seed, device="cpu")
-    began = time.perf_counter()
-    model.learn(1_000_000, callback=Watch())
-    return {"name": "Stable-Baselines3", "seconds": time.perf_counter() - began, "steps": model.num_timesteps}
-
-
-def _reached(wins: list[bool], success: float) -> bool:
-    del wins[:-1000]
-    return len(wins) == 1000 and sum(wins) >= success * 1000
+def _config(course: Course, seed: int) -> RunConfig:
+    return build({"env": {"id": course.world}, "steps": course.steps, "seed": seed, "device": "cpu"})

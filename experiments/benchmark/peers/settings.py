@@ -1,0 +1,14 @@
+"""Hyperparameters that all peers get alike; what was tried to find them is in experiments/LOG.md."""
+
+WORLDS = 16  # N
+HORIZON = 128  # T, steps of a rollout
+EPOCHS = 4
+MINIBATCH = 128  # samples
+LR = 1e-3
+GAMMA = 0.99
+LAMBDA = 0.95
+CLIP = 0.2
+ENTROPY = 0.01
+VALUE = 0.5
+MAX_GRAD_NORM = 0.5
+FOREVER = 10**9  # steps: a judge ends the run
