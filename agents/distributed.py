@@ -45,7 +45,7 @@ def launch(work: Work, argument: dict[str, Any], workers: int, address: str | No
     with session(workers, address):
         from ray.train import TrainingFailedError
 
-        trainer = _trainer(partial(_replica, work, failure), argument, workers, address, records)
+        trainer = _trainer(partial(_replica, work, failure), argument, workers, records)
         try:
             ThreadPoolExecutor(1).submit(trainer.fit).result()  # in the main thread it would take over Ctrl-C
         except TrainingFailedError as error:
@@ -83,19 +83,19 @@ def session(workers: int, address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _trainer(work: Work, argument: dict[str, Any], workers: int, address: str | None, records: Path) -> Any:
+def _trainer(work: Work, argument: dict[str, Any], workers: int, records: Path) -> Any:
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
-    from agents.rendezvous import FileConfig
+    from agents.rendezvous import NodeConfig
 
     present = ray.cluster_resources()
     if present.get("CPU", 0) < workers:
         raise RuntimeError(f"ray.workers={workers}: the cluster has {present.get('CPU', 0):g} CPUs, a worker needs one")
     gpus = present.get("GPU", 0) >= workers
     # Replicas also add up small tensors on the CPU. Where they share a GPU, gloo does it all: NCCL can't.
-    meeting = (FileConfig if address is None else TorchConfig)(backend="cpu:gloo,cuda:nccl" if gpus else "gloo")
+    meeting = NodeConfig(backend="cpu:gloo,cuda:nccl" if gpus else "gloo")
     return TorchTrainer(
         work,
         train_loop_config=argument,
@@ -168,8 +168,6 @@ def _prepare_environment(alone: bool) -> None:
         loopback: "0",
     }
     if alone:
-        interface = "lo0" if sys.platform == "darwin" else "lo"
-        settings |= {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}
         # There is no dashboard to ask: Ray would look for one for half a minute, and end no earlier.
         settings["RAY_API_SERVER_ADDRESS"] = "http://127.0.0.1:1"
     for name, value in settings.items():
