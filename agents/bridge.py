@@ -1,5 +1,6 @@
 """Encoders of a bridge, trained before and frozen, in an agent: which it asks for, and where they are."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def load_bridge(text: str, image: str, bridge: str | None, vocabulary: Vocabular
 def _part(bridge: str, name: str) -> Path:
     """The folder of one model of a bridge."""
     folder = Path(bridge) / name
-    if not folder.is_dir():
-        lacks = f"has no folder {name}, as a finished bridge does" if Path(bridge).is_dir() else "does not exist"
-        raise ValueError(f"agent.bridge={bridge} {lacks}; {_MAKE} makes one")
+    if not os.path.isdir(folder):  # which no name is too long for
+        lacks = f"has no folder {name}, as a finished bridge does" if os.path.isdir(bridge) else "does not exist"
+        told = bridge if bridge.isprintable() else repr(bridge)
+        raise ValueError(f"agent.bridge={told} {lacks}; {_MAKE} makes one")
     return folder

@@ -1,12 +1,13 @@
 """What was seen step by step, as columns of a .npz file: it appears whole or not at all, and is read with care."""
 
 import os
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from unienv.arrays import read_arrays
 
 
 def write_columns(path: Path, rows: Sequence[Mapping[str, Any]], more: Mapping[str, np.ndarray]) -> None:
@@ -22,11 +23,10 @@ def read_columns(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """All columns of a file; ValueError, one line, when it is damaged or lacks one of `names`."""
     names = tuple(names)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            columns = dict(archive)
-        missing = [name for name in names if name not in columns]
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} should hold {', '.join(names)}; {' '.join(str(error).split())}") from None
+        columns = read_arrays(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} should hold {', '.join(names)}; {error}") from None
+    missing = [name for name in names if name not in columns]
     if missing:
         raise ValueError(f"{path} should hold {', '.join(names)}; there is no {missing[0]}")
     return columns

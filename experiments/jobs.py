@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from unienv.aside import write_aside
 
@@ -13,8 +14,8 @@ _RESULT, _FAILURE = "result.json", "failure.txt"
 
 
 def job_folder(folder: Path, name: str) -> Path:
-    """Where a job works, in a run folder."""
-    return folder / "jobs" / name
+    """Where a job works, in a run folder: below it whatever the name, which may come from another's settings."""
+    return folder / "jobs" / quote(name, safe=" ")
 
 
 def is_done(folder: Path, name: str) -> bool:
@@ -24,7 +25,8 @@ def is_done(folder: Path, name: str) -> bool:
 
 def results(folder: Path) -> dict[str, Any]:
     """What the jobs that are done have found, by name."""
-    return {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.glob(f"jobs/*/{_RESULT}"))}
+    found = sorted(folder.glob(f"jobs/*/{_RESULT}"))
+    return {unquote(path.parent.name): json.loads(path.read_text()) for path in found}
 
 
 def leave(folder: Path, name: str, work: Callable[[], dict[str, Any]]) -> None:

@@ -1,6 +1,5 @@
 """Progress of a run, read from its metrics as they are written: the same for training in process and on Ray."""
 
-import json
 import os
 import threading
 from collections import deque
@@ -12,7 +11,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 
 from experiments.config import RunConfig
-from experiments.recorder import METRICS
+from experiments.recorder import METRICS, read_record
 
 _INTERVAL = 0.25  # seconds between looks
 _WINDOW = 1000  # episodes of the success shown
@@ -86,7 +85,7 @@ class MetricsReader:
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
         self._offset += len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
+        return [record for record in map(read_record, whole.split(b"\n")) if record]
 
 
 def _tell(recent: deque[dict[str, Any]]) -> str:

@@ -1,6 +1,7 @@
 """What a run leaves behind while it goes: metrics.jsonl and TensorBoard, one record an update."""
 
 import json
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class Recorder:
 
         kept = [record for record in read_metrics(folder) if record["steps"] <= steps]
         write_aside(folder / METRICS, "".join(json.dumps(record) + "\n" for record in kept))
-        self.seconds = kept[-1]["seconds"] if kept else 0.0
+        self.seconds = kept[-1].get("seconds", 0.0) if kept else 0.0
         self._file = (folder / METRICS).open("a")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=steps + 1)
 
@@ -41,12 +42,16 @@ class Recorder:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run folder; a line cut short by a crash ends them."""
+    """The records of a run folder; a line that is none, as one cut short by a crash, ends them."""
     path = folder / METRICS
-    records = []
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    text = path.read_text(errors="replace") if path.exists() else ""
+    return list(takewhile(bool, map(read_record, text.split("\n"))))
+
+
+def read_record(line: str | bytes) -> dict[str, Any]:
+    """The record of a line; empty where it is damaged."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) and type(record.get("steps")) is int else {}

@@ -1,8 +1,8 @@
 """A page and the functions that it calls, served over HTTP to people at this machine alone.
 
 Listening on 127.0.0.1 keeps other machines out. Other pages in the same browser are kept out by checking what they
-can't forge: the Host header (which betrays a foreign name that resolves to 127.0.0.1), the Origin header, and a content
-type that a form can't send. Nothing is read from disk.
+can't forge: the Host header (which betrays a foreign name that resolves to 127.0.0.1), the headers Origin and
+Sec-Fetch-Site, and a content type that a form can't send. Nothing is read from disk.
 """
 
 import json
@@ -103,8 +103,11 @@ class _Handler(BaseHTTPRequestHandler):
         """_Refused, unless the request comes from this server's own page or from no page at all."""
         if self.headers.get_all("Host") not in [[host] for host in self.server.hosts]:
             raise _Refused(HTTPStatus.FORBIDDEN, f"expected a request to {self.server.url}, check the Host header")
-        if self.headers.get("Origin") not in (None, *(f"http://{host}" for host in self.server.hosts)):
+        if not {*self.headers.get_all("Origin", [])} <= {f"http://{host}" for host in self.server.hosts}:
             raise _Refused(HTTPStatus.FORBIDDEN, "other pages may not ask, check the Origin header")
+        # The page itself may be reached by a link from anywhere; it tells nothing before its own script asks.
+        if self.path != "/" and not {*self.headers.get_all("Sec-Fetch-Site", [])} <= {"same-origin", "none"}:
+            raise _Refused(HTTPStatus.FORBIDDEN, "other pages may not ask, check the Sec-Fetch-Site header")
 
     def _look(self) -> bytes | Answer:
         if self.path == "/":

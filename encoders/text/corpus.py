@@ -5,6 +5,7 @@ A row of a sentence is `sentence, end, padding`; a row of files is a stretch of 
 
 import abc
 import hashlib
+import os
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -76,7 +77,7 @@ def open_corpus(source: str, tokens: str | Tokens | None = None, size: int = 102
         corpus = Sentences({name: make_world(id) for name, id in worlds.items() if not needs(world_class(id)[0])})
     elif all(name in world_names() for name in names):
         corpus = Sentences({name: make_world(name) for name in names})
-    elif source and Path(source).exists():
+    elif os.path.exists(source):  # which no name is too long for
         corpus = Documents(Path(source))
     else:
         known = ["worlds", *world_names()]

@@ -22,7 +22,7 @@ def passages(path: Path) -> Iterator[tuple[int, bytes]]:
     is cut, between lines or else between characters.
 
     Raises:
-        ValueError: the file is not UTF-8 text.
+        ValueError: the file can't be read, or is not UTF-8 text.
     """
     by_line = not _has_passages(path)
     start, passage = 0, b""
@@ -52,13 +52,15 @@ def _has_passages(path: Path) -> bool:
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Lines, and the byte that each starts at; longer ones in parts of whole characters."""
     start = 0
-    with path.open("rb") as file:
-        while line := file.readline(_LONGEST):
-            try:
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(_LONGEST):
                 size = codecs.utf_8_decode(line, "strict", len(line) < _LONGEST)[1]
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{path} is not UTF-8 text: {error.reason} at byte {start + error.start}") from None
-            if size < len(line):
-                file.seek(start + size)
-            yield start, line[:size]
-            start += size
+                if size < len(line):
+                    file.seek(start + size)
+                yield start, line[:size]
+                start += size
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error.reason} at byte {start + error.start}") from None
+    except OSError as error:
+        raise ValueError(f"{path} can't be read: {error.strerror}") from None

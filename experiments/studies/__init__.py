@@ -5,6 +5,7 @@ mistake, and `run(configuration, folder, console) -> summary`. The folder is Non
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from experiments.config import Config, ConfigError, load, override
+
+_LONGEST = 100  # bytes of what a folder is named after; names of files end at 255
 
 STUDIES = {
     "training": "experiments.studies.training",
@@ -28,19 +31,29 @@ STUDIES = {
 
 
 def new_folder(runs: str, name: str) -> Path:
-    """Make a folder below `runs`, named after what is run and the time; two made at once do not meet."""
-    stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")
-    base = Path(runs) / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    base.parent.mkdir(parents=True, exist_ok=True)
-    for folder in (base, *(base.with_name(f"{base.name}-{i}") for i in range(1, 1000))):
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir()
-            return folder
+    """Make a folder below `runs`, named after what is run and the time; two made at once do not meet.
+
+    Raises:
+        ConfigError: one line, where no folder can be made.
+    """
+    stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).encode()[:_LONGEST].decode(errors="ignore")
+    base = Path(runs) / f"{stem.strip('-.')}-{time.strftime('%Y%m%d-%H%M%S')}"
+    try:
+        base.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (base, *(base.with_name(f"{base.name}-{i}") for i in range(1, 1000))):
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise ConfigError(f"runs={runs} can't hold run folders: {error.strerror}; choose another by runs=") from None
     raise RuntimeError(f"{base} and 999 others like it exist: remove some, or choose another folder by runs=")
 
 
 def resumed(arguments: list[str], kind: type[Config], free: Iterable[str]) -> tuple[Config, Path] | None:
     """The configuration and the folder of the run that `resume=` names; None where it names none.
+
+    The folder may be a stranger's, so it does not decide alone what code is run and who is talked to. An environment
+    that a module registers and the address of a cluster have to be named in the arguments as well.
 
     Args:
         arguments: of the command.
@@ -48,17 +61,43 @@ def resumed(arguments: list[str], kind: type[Config], free: Iterable[str]) -> tu
         free: settings that may change on resuming.
 
     Raises:
-        ConfigError: one line, for no such run, or any other setting.
+        ConfigError: one line, for no such run, any other setting, or a folder that reaches out.
     """
     named = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
     if not named:
         return None
-    config, allowed = load(Path(named[-1]), kind), ("resume", *free)
-    for argument in arguments:
+    folder = Path(named[-1])
+    _check_links(folder)
+    config, allowed = load(folder, kind), ("resume", *free)
+    repeated = [f"env={id}" for id in _imported(config)]
+    changes = [argument for argument in arguments if argument not in repeated]
+    for argument in changes:
         key = argument.partition("=")[0]
         if key not in ("study", *allowed):
             raise ConfigError(f"{key!r} can't change on resuming; only {', '.join(allowed)} can")
-    return override(config, arguments), Path(named[-1])
+    for setting in set(repeated) - set(arguments):
+        raise ConfigError(f"{folder} imports a module for {setting}; if you trust it, give {setting} as well")
+    address = getattr(getattr(config, "ray", None), "address", None)
+    if address is not None and not any(argument.startswith("ray.address=") for argument in arguments):
+        told = f"ray.address={address}"
+        raise ConfigError(f"{folder} runs on the cluster at {told}; give {told} as well, or ray.address= for none")
+    return override(config, changes), folder
+
+
+def _imported(config: Any) -> list[str]:
+    """Environments of a configuration, wherever they stand in it, that are "module:Id" and so import a module."""
+    named = [getattr(config, "env", {}).get("id", ""), *getattr(config, "worlds", [])]
+    parts = (setting.partition("=") for setting in getattr(config, "trial", []))
+    named += [value for key, _, value in parts if key in ("env", "env.id")]
+    return [id for id in named if ":" in id]
+
+
+def _check_links(folder: Path) -> None:
+    """ConfigError for a link by which files outside of a run folder would be written or removed."""
+    inside = os.path.realpath(folder)
+    for path in folder.rglob("*") if os.path.isdir(folder) else ():
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+            raise ConfigError(f"{path} is a link that leaves the run folder; put there what it stands for")
 
 
 def reproduce(config: Any) -> str:

@@ -129,11 +129,11 @@ def test_an_environment_of_the_users_own(tmp_path):
     assert set(episodes["text"]) <= {"lamp on", "lamp off"} and set(episodes["frames"].flatten()) <= {0, 90}
 
 
-@pytest.mark.parametrize("env", ["env=match", LAMP])
-def test_resuming_goes_on_where_the_run_ended(tmp_path, env):
+@pytest.mark.parametrize("env, trusted", [("env=match", []), (LAMP, [LAMP])])
+def test_resuming_goes_on_where_the_run_ended(tmp_path, env, trusted):
     _, folder = go(tmp_path, env, "steps=64")
     first = read_metrics(folder)
-    assert go(tmp_path, f"resume={folder}", "steps=128") == (0, folder)
+    assert go(tmp_path, f"resume={folder}", "steps=128", *trusted) == (0, folder)
     both = read_metrics(folder)
     assert [record["steps"] for record in both] == [32, 64, 96, 128]
     assert both[:2] == first
@@ -155,7 +155,7 @@ def test_an_agent_reads_by_a_bridge_and_its_run_goes_on(tmp_path, latent):
     save_pixels(tmp_path / "bridge/pixels", PixelVAE(PixelConfig(latent=4, width=8)))
     settings = [LAMP, f"agent.bridge={tmp_path / 'bridge'}", *latent]
     status, folder = go(tmp_path / "runs", *settings)
-    assert status == 0 and go(tmp_path / "runs", f"resume={folder}", "steps=128") == (0, folder)
+    assert status == 0 and go(tmp_path / "runs", f"resume={folder}", LAMP, "steps=128") == (0, folder)
     assert json.loads((folder / "summary.json").read_text())["steps"] == 128
 
 

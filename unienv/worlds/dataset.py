@@ -1,15 +1,15 @@
 """dataset: rows of (text, image, label) as a world in which to act is to guess the label."""
 
 import hashlib
+import os
 import zipfile
-import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 
+from unienv.arrays import read_arrays
 from unienv.modality import IMAGE, TEXT, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
 from unienv.spelling import check_choice
@@ -129,16 +129,14 @@ def dataset(texts: Any, images: Any, labels: Any, **parameters: Any) -> Dataset:
 
 def _read(path: str) -> dict[str, np.ndarray]:
     """The arrays of a file, as far as it has them."""
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # which no name is too long for
         raise ValueError(f"there is no file {path!r}; path names an .npz file with text, image and label")
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is no .npz file; write one with numpy.savez(path, text=.., image=.., label=..)")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in _ARRAYS if name in arrays}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        told = " ".join(str(error).split())
-        raise ValueError(f"{path} can't be read: {told}; save plain arrays of numbers and of numpy.str_") from None
+        return read_arrays(path, _ARRAYS)
+    except ValueError as error:
+        raise ValueError(f"{path} can't be read: {error}; save plain arrays of numbers and of numpy.str_") from None
 
 
 def _check(arrays: Mapping[str, Any], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

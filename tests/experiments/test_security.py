@@ -1,0 +1,310 @@
+"""What is foreign stays data: no code is run for it, nothing leaves the run folder, and nobody else is listened to."""
+
+import ast
+import http.client
+import json
+import os
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from experiments import run
+from experiments.ablation.plan import AblationConfig
+from experiments.bridge.plan import BridgeConfig
+from experiments.config import ConfigError, RunConfig, load, parse, to_yaml
+from experiments.game import Game, page
+from experiments.studies import new_folder, resumed
+from experiments.transfer.plan import TransferConfig
+from tests.agents.test_distributed import LOOPBACK, children, listening, needs_proc
+from tests.experiments.games import JSON, served, started
+from tests.experiments.test_play import command
+from tests.experiments.test_run import Lamp
+from unienv.adapt import make_env
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("unienv", "encoders", "agents", "experiments", "examples")
+
+# What turns bytes or text into code
+
+MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "code", "pty"}
+CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "tempfile.mktemp"}
+CALLS |= {"torch.load", "torch.hub.load", "torch.jit.load", "pd.read_pickle", "importlib.import_module"}
+CALLS |= {"yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "OmegaConf.register_new_resolver"}
+TOLD = {  # where one of them stands, and why it may
+    ("experiments/values.py", "yaml.load"): "a SafeLoader that takes no aliases either",
+    ("experiments/run.py", "importlib.import_module"): "studies of a table",
+    ("experiments/benchmark/plan.py", "importlib.import_module"): "parts of a table",
+    ("experiments/benchmark/learner.py", "importlib.import_module"): "peers of a table",
+    ("experiments/benchmark/peers/rllib.py", "importlib.import_module"): "three names",
+    ("unienv/registry.py", "importlib.import_module"): "a world's entry point, which the caller names",
+    ("unienv/adapt.py", "importlib.import_module"): "module:Id, which the user names; see the tests of resume= below",
+}
+
+
+def name_of(node):
+    """A dotted name, as it stands in the source."""
+    if isinstance(node, ast.Attribute):
+        return f"{name_of(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def dangers(source):
+    """What a module's source does that could run foreign code."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            module = getattr(node, "module", None)
+            names = [module] if module else [alias.name for alias in node.names]
+            whole = [f"{module}.{alias.name}" for alias in node.names] if module else []
+            found += [name for name in names if name.partition(".")[0] in MODULES]
+            found += [name for name in whole if name in CALLS]
+        if not isinstance(node, ast.Call):
+            continue
+        name, given = name_of(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
+        found += [name] * (name in CALLS)
+        found += ["np.load with pickles"] * (name in ("np.load", "numpy.load") and given.get("allow_pickle") != "False")
+        found += ["a shell"] * (given.get("shell", "False") != "False")
+        found += ["remote code"] * (given.get("trust_remote_code", "False") != "False")
+        found += ["weights from the network"] * (given.get("pretrained", "False") != "False")
+    return found
+
+
+@pytest.mark.parametrize(
+    "source, danger",
+    [
+        ("import pickle", "pickle"),
+        ("from pickle import loads", "pickle"),
+        ("from torch import load", "torch.load"),
+        ("import torch\ntorch.load(path)", "torch.load"),
+        ("np.load(path)", "np.load with pickles"),
+        ("np.load(path, allow_pickle=True)", "np.load with pickles"),
+        ("eval('1')", "eval"),
+        ("yaml.load(text, Loader)", "yaml.load"),
+        ("subprocess.run(line, shell=True)", "a shell"),
+        ("subprocess.run(line, shell=anything)", "a shell"),
+        ("timm.create_model(name, pretrained=True)", "weights from the network"),
+    ],
+)
+def test_dangers_are_found(source, danger):
+    assert danger in dangers(source)
+    assert not dangers("np.load(path, allow_pickle=False)\nmodel.eval()\nre.compile('a')\nyaml.safe_load(text)")
+
+
+def test_no_source_runs_what_it_reads():
+    files = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+    assert len(files) > 100
+    found = {(str(file.relative_to(ROOT)), danger) for file in files for danger in dangers(file.read_text("utf-8"))}
+    assert found == set(TOLD)
+
+
+# Who is listened to
+
+
+@needs_proc
+def test_the_play_page_listens_to_this_machine_alone(tmp_path):
+    with command(tmp_path, "env=match") as (process, _):
+        heard = listening([process.pid, *children(process.pid)])
+    assert heard and heard <= LOOPBACK
+
+
+@pytest.mark.parametrize("site, told", [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)])
+@pytest.mark.parametrize("method, path", [("GET", "/state"), ("POST", "/reset")])
+def test_a_browser_says_where_a_request_comes_from(site, told, method, path):
+    with served(started("match")) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+        connection.request(method, path, "{}" if method == "POST" else None, {"Sec-Fetch-Site": site} | JSON)
+        answer = connection.getresponse()
+        assert answer.status == told and ("Sec-Fetch-Site" in json.loads(answer.read()).get("error", "")) == (
+            told == 403
+        )
+        connection.close()
+
+
+def test_a_second_origin_does_not_hide_behind_the_first():
+    with served(started("match")) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+        connection.putrequest("POST", "/reset")
+        for name, value in ("Origin", server.url), ("Origin", "http://evil.example"), ("Content-Length", "2"):
+            connection.putheader(name, value)
+        connection.putheader("Content-Type", "application/json")
+        connection.endheaders(b"{}")
+        assert connection.getresponse().status == 403
+        connection.close()
+
+
+def test_an_environment_can_not_write_script_into_the_play_page():
+    class Named(Lamp):
+        """</script><script>alert(1)</script>"""
+
+    Named.__name__ = hostile = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+    gym.registry.pop("TestNamed-v0", None)
+    gym.register("TestNamed-v0", Named)
+    game = Game(make_env("TestNamed-v0"), 0)
+    game.groups[0]["labels"] = [hostile, hostile]
+    game.reset({})
+    harmless, source = page("match", started("match")), page(hostile, game)
+    assert source.count("<script") == harmless.count("<script") and "<img" not in source
+
+
+# What a run folder may make of the command that resumes it
+
+
+def foreign(folder, config, **changes):
+    """A run folder whose settings somebody else wrote."""
+    folder.mkdir(exist_ok=True)
+    for name, value in changes.items():
+        setattr(config, name, value)
+    (folder / "config.yaml").write_text(to_yaml(config))
+    return folder
+
+
+def trap(tmp_path, monkeypatch):
+    """A module that tells when it is imported, lying where the command is given."""
+    (tmp_path / "gift").mkdir()
+    (tmp_path / "gift" / "sprung_trap.py").write_text("from pathlib import Path\nPath('sprung').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+TRAP = "gift.sprung_trap:X-v0"
+
+
+@pytest.mark.parametrize(
+    "config, study",
+    [
+        (RunConfig(env={"id": TRAP}), "training"),
+        (AblationConfig(worlds=["match", TRAP], psi=["joint"], seeds=[0]), "ablation"),
+        (AblationConfig(worlds=["match"], psi=["joint"], seeds=[0], trial=[f"env.id={TRAP}"]), "ablation"),
+        (TransferConfig(trial=[f"env={TRAP}"]), "transfer"),
+    ],
+)
+def test_a_folder_does_not_choose_a_module_to_import(tmp_path, monkeypatch, capsys, config, study):
+    trap(tmp_path, monkeypatch)
+    foreign(tmp_path / "gift", config)
+    assert run.main([f"study={study}", "resume=gift"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: gift imports a module for env={TRAP}; if you trust it, give")
+    assert not (tmp_path / "sprung").exists()
+    found = resumed([f"study={study}", "resume=gift", f"env={TRAP}"], type(config), ())
+    assert found is not None and found[1] == Path("gift")
+
+
+def test_who_trusts_a_folder_gets_its_environment(tmp_path, monkeypatch, capsys):
+    trap(tmp_path, monkeypatch)
+    foreign(tmp_path / "gift", RunConfig(env={"id": TRAP}))
+    assert run.main(["resume=gift", f"env={TRAP}"]) == 2  # it is imported, and registers no such environment
+    assert "there is no environment" in capsys.readouterr().err and (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("id", ["UniEnv/os:system", "UniEnv/gift.sprung_trap:X", ":X-v0", "a\nb:c"])
+def test_no_name_is_imported_before_it_is_asked_for(tmp_path, monkeypatch, id):
+    trap(tmp_path, monkeypatch)
+    assert parse([f"env={id}"]).env == {"id": id}
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("kind", [RunConfig, BridgeConfig, AblationConfig])
+def test_a_folder_does_not_choose_a_cluster_to_talk_to(tmp_path, kind):
+    config = kind()
+    config.ray.address = "evil.example:6379"
+    foreign(tmp_path, config)
+    words = [f"study={config.study}", f"resume={tmp_path}"]
+    with pytest.raises(ConfigError, match=r"\A.* runs on the cluster at ray.address=evil.example:6379; give .*\Z"):
+        resumed(words, kind, ("ray.address",))
+    for address in ("", "127.0.0.1:6379"):
+        found = resumed([*words, f"ray.address={address}"], kind, ("ray.address",))
+        assert found is not None and found[0].ray.address == (address or "")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "summary.json.part", "checkpoints", "metrics.jsonl"])
+def test_links_that_leave_a_folder_are_refused(tmp_path, name):
+    folder = foreign(tmp_path / "gift", RunConfig())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "elsewhere.yaml").write_text("secret: word")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / ("elsewhere.yaml" if name == "config.yaml" else "mine"))
+    with pytest.raises(ConfigError, match=rf"\A.*{name} is a link that leaves the run folder.*\Z") as error:
+        resumed([f"resume={folder}"], RunConfig, ())
+    assert "secret" not in str(error.value)
+
+
+def test_links_inside_a_folder_and_to_it_are_taken(tmp_path):
+    folder = foreign(tmp_path / "run", RunConfig())
+    (folder / "latest").symlink_to("checkpoints")
+    (folder / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to(folder)
+    found = resumed([f"resume={tmp_path / 'link'}"], RunConfig, ())
+    assert found is not None and found[1] == tmp_path / "link"
+
+
+def test_a_folder_does_not_choose_where_it_is_continued(tmp_path):
+    folder = foreign(tmp_path / "gift", RunConfig(), runs="/elsewhere", resume="/elsewhere")
+    found = resumed([f"resume={folder}"], RunConfig, ())
+    assert found is not None and found[1] == folder and found[0].resume == str(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "runs: ${oc.env:HOME}",
+        "env: {id: match, kind: '${oc.env:HOME}'}",
+        "seed: !!python/object/apply:os.system ['touch sprung']",
+        "seed: !!python/name:os.system",
+        "env: &a {id: match, x: [*a]}",
+        "a: &a [x, x, x, x, x, x, x, x]\n"
+        + "\n".join(f"{b}: &{b} [{', '.join(['*' + a] * 8)}]" for a, b in zip("abcdefghij", "bcdefghijk")),  # noqa: B905
+        "env: " + "[" * 100_000,
+        "env: {id: x, y: " + "[" * 40 + "]" * 40 + "}",
+        "seed: 0x" + "f" * 20_000,
+        "seed: " + "9" * 20_000,
+        "env: {id: 7}",
+        "\x1b[31m: 1",
+        'env: {id: match, "\\e[31m": 1}',
+    ],
+)
+def test_settings_are_values_and_no_orders(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path)
+    assert str(error.value).isprintable() and os.environ["HOME"] + "'" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+# Names of runs
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc", "/etc/passwd", "..", "", "a\0b", "-v0", "." * 300, "é" * 300, "UniEnv/Match-v0", "a\n<b>"]
+)
+def test_a_run_is_named_below_its_folder(tmp_path, name):
+    made = [new_folder(str(tmp_path / "runs"), name) for _ in range(2)]
+    assert made[0] != made[1] and {folder.parent for folder in made} == {tmp_path / "runs"}
+    assert all(
+        folder.resolve().parent == tmp_path.resolve() / "runs" and len(os.fsencode(folder.name)) < 140
+        for folder in made
+    )
+
+
+def test_a_place_where_no_folder_can_be_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"\Aruns=.*file can't hold run folders: .*; choose another by runs=\Z"):
+        new_folder(str(tmp_path / "file"), "match")
+
+
+# Data sets are read as arrays
+
+
+@pytest.mark.parametrize("study", ["training", "separability"])
+def test_a_data_set_is_never_unpickled(tmp_path, capsys, study):
+    class Sprung:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "sprung"),))
+
+    rows = {"image": np.zeros((4, 8, 8, 3), np.uint8), "label": np.array([0, 1, 0, 1])}
+    np.savez(tmp_path / "data.npz", text=np.array([Sprung()] * 4, object), **rows)
+    told = ["env=dataset", f"env.path={tmp_path / 'data.npz'}", f"runs={tmp_path / 'runs'}", f"study={study}"]
+    assert run.main(told) == 2
+    assert "can't be read: Object arrays cannot be loaded" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["data.npz"]
