@@ -293,6 +293,7 @@ def main(words: list[str]) -> int:
     if set(names) - set(by_name) or set(given) - {"seconds", "keep"}:
         print(f"expected names of loaders, {', '.join(by_name)}, seconds= and keep=", file=sys.stderr)
         return 2
+    keep.mkdir(parents=True, exist_ok=True)
     found = 0
     print(f"{'loader':<12} {'inputs':>10}")
     for name in names:

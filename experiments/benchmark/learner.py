@@ -23,10 +23,11 @@ class Course(NamedTuple):
     success: float  # share of the last 1000 episodes
     limit: float  # seconds
     steps: int  # that our step size falls along
+    epochs: int  # of ours on each rollout
 
 
-MATCH = Course("match", 0.95, 150.0, 200_000)
-GOTO = Course("goto", 0.5, 400.0, 3_000_000)
+MATCH = Course("match", 0.95, 150.0, 200_000, 1)
+GOTO = Course("goto", 0.5, 400.0, 1_200_000, 2)
 
 _PEERS = {
     "Stable-Baselines3 PPO": "experiments.benchmark.peers.sb3",
@@ -101,4 +102,5 @@ def ours(course: Course, seed: int, judge: Judge) -> int:
 
 
 def _config(course: Course, seed: int) -> RunConfig:
-    return build({"env": {"id": course.world}, "steps": course.steps, "seed": seed, "device": "cpu"})
+    own = {"steps": course.steps, "ppo": {"epochs": course.epochs}, "seed": seed, "device": "cpu"}
+    return build({"env": {"id": course.world}, **own})
