@@ -6,7 +6,8 @@ checkpoints/0000262144/worlds-0.safetensors    worlds, memory and generators of 
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,11 @@ def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> d
 
 
 def restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `optimiser_tensors`."""
+    """The inverse of `optimiser_tensors`.
+
+    Raises:
+        ValueError: one line, for moments of another shape than their parameter's.
+    """
     for name, parameter in network.named_parameters():
         prefix = f"optimiser.{name}."
         state: dict[str, Any] = {
@@ -34,6 +39,8 @@ def restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, tens
             for key, value in tensors.items()
             if key.startswith(prefix) and "." not in key.removeprefix(prefix)
         }
+        if any(value.shape not in ((), parameter.shape) for value in state.values()):
+            raise ValueError(f"the optimiser's state of {name} has another shape than {tuple(parameter.shape)}")
         if state:
             optimiser.state[parameter] = state
 
@@ -43,11 +50,16 @@ def newest(folder: Path) -> Path | None:
     return next(reversed(_complete_ones(folder / "checkpoints")), None)
 
 
-def begin(folder: Path, steps: int) -> Path:
-    """A folder to write the files of a new checkpoint into; every replica may call it."""
+@contextmanager
+def begin(folder: Path, steps: int) -> Iterator[Path]:
+    """A folder to write the files of a new checkpoint into, gone where that fails; every replica may call it."""
     aside = folder / "checkpoints" / f"{steps:010d}.part"
     aside.mkdir(parents=True, exist_ok=True)
-    return aside
+    try:
+        yield aside
+    except OSError:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
 
 
 def complete(aside: Path) -> Path:
@@ -63,4 +75,4 @@ def complete(aside: Path) -> Path:
 
 def _complete_ones(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first; what is being written is called `.part`."""
-    return sorted((path for path in folder.glob("[0-9]*") if path.name.isdigit()), key=lambda path: int(path.name))
+    return sorted((path for path in folder.glob("[0-9]*") if path.name.isdecimal()), key=lambda path: int(path.name))

@@ -9,16 +9,21 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 MAX_FAILURES = 3  # restarts of the group before a run is given up
+PULSE = 1.0  # seconds between looks at whether Ray lives
 _PATIENCE = 5.0  # seconds for a cluster to answer
 
 Work = Callable[[dict[str, Any]], None]
+
+
+class RayLostError(RuntimeError):
+    """Ray's raylet on this machine has ended, and with it all that ran on it; the work can be taken up again."""
 
 
 def launch(work: Work, argument: dict[str, Any], workers: int, address: str | None, folder: Path) -> None:
@@ -37,28 +42,36 @@ def launch(work: Work, argument: dict[str, Any], workers: int, address: str | No
     Raises:
         RuntimeError: one line, when `work` raised an exception, workers were lost more often than `MAX_FAILURES`, or
             the cluster can't be reached.
+        RayLostError: one line, when the raylet of this machine was lost.
     """
     records = folder.resolve() / "ray"
     records.mkdir(exist_ok=True)
     failure = records / "failure.txt"
     failure.unlink(missing_ok=True)
-    with session(workers, address):
+    with session(workers, address) as check:
         from ray.train import TrainingFailedError
 
         trainer = _trainer(partial(_replica, work, failure), argument, workers, records)
         try:
-            ThreadPoolExecutor(1).submit(trainer.fit).result()  # in the main thread it would take over Ctrl-C
+            fit = ThreadPoolExecutor(1).submit(trainer.fit)  # in the main thread it would take over Ctrl-C
+            while not wait([fit], PULSE).done:
+                check()
+            fit.result()
         except TrainingFailedError as error:
             if not failure.exists():
                 raise RuntimeError(f"training on Ray failed: {_cause(error)}") from error
     if failure.exists():
-        what, *_ = failure.read_text().splitlines()
+        what = failure.read_text().partition("\n")[0] or "it could not write down why, perhaps the disk is full"
         raise RuntimeError(f"a worker failed: {what}; more in {failure}")
 
 
 @contextmanager
-def session(workers: int, address: str | None) -> Iterator[None]:
+def session(workers: int, address: str | None) -> Iterator[Callable[[], None]]:
     """Ray while the block lasts; see `launch`.
+
+    Yields:
+        What to call every `PULSE`: it raises a RayLostError when the raylet of this machine was lost. Ray itself would
+        notice after some 13 seconds, and end this process without a word.
 
     Raises:
         RuntimeError: one line, when the cluster can't be reached.
@@ -78,9 +91,20 @@ def session(workers: int, address: str | None) -> Iterator[None]:
         hint = "" if address is None else "; a cluster with tokens needs RAY_AUTH_MODE=token"
         raise RuntimeError(f"ray.address={address}: {' '.join(str(error).split())}{hint}") from error
     try:
-        yield
+        here = ray.get_runtime_context().get_node_id()
+        (raylet,) = (node for node in ray.nodes() if node["NodeID"] == here)
+        yield partial(_check, raylet["NodeManagerAddress"], raylet["NodeManagerPort"])
     finally:
         ray.shutdown()
+
+
+def _check(host: str, port: int) -> None:
+    try:
+        socket.create_connection((host, port), _PATIENCE).close()
+    except ConnectionRefusedError:
+        raise RayLostError("Ray's raylet on this machine was lost: killed, perhaps for want of memory") from None
+    except OSError:
+        pass  # a busy machine says nothing about the raylet
 
 
 def _trainer(work: Work, argument: dict[str, Any], workers: int, records: Path) -> Any:
@@ -122,7 +146,8 @@ def _replica(work: Work, failure: Path, argument: dict[str, Any]) -> None:
     except Exception as error:
         if not _lost_others(error):
             one_line = " ".join(f"{type(error).__name__}: {error}".split())
-            failure.write_text(f"{one_line}\n\n{''.join(traceback.format_exception(error))}")
+            with suppress(OSError):  # a full disk holds an empty file, which tells that there was something
+                failure.write_text(f"{one_line}\n\n{''.join(traceback.format_exception(error))}")
         raise
 
 

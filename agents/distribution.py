@@ -1,8 +1,23 @@
 """What replicas tell each other, sums of gradients and of a few statistics, and the step they take together."""
 
+from typing import Any
+
 import torch
 import torch.distributed
 from torch import Tensor, nn
+
+
+class DivergedError(ArithmeticError):
+    """What the network computes is no number any more; the network is as it was then.
+
+    Args:
+        what: that was found, for people.
+        experience: that it was found in, for whoever looks for the cause.
+    """
+
+    def __init__(self, what: str, experience: Any = None) -> None:
+        super().__init__(what)
+        self.experience = experience
 
 
 def num_replicas() -> int:
@@ -34,11 +49,17 @@ def all_reduce_mean(tensor: Tensor) -> Tensor:
 
 
 def descend(module: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor, max_grad_norm: float) -> Tensor:
-    """One step down a loss with the replicas' mean gradient, scaled down to a norm; the norm before that."""
+    """One step down a loss with the replicas' mean gradient, scaled down to a norm; the norm before that.
+
+    Raises:
+        DivergedError: on all replicas, in place of a step, when the gradient is not finite.
+    """
     optimiser.zero_grad()
     loss.backward()
     all_reduce_gradients(module)
     norm = torch.nn.utils.clip_grad_norm_(module.parameters(), max_grad_norm)
+    if not norm.isfinite():
+        raise DivergedError(f"the loss is {loss.item():g}, the norm of its gradient {norm.item():g}")
     optimiser.step()
     return norm
 

@@ -1,7 +1,8 @@
 """One replica of the learner: its worlds, its copy of the network, and the loop collect -> improve."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from agents import checkpoint
-from agents.distribution import all_reduce_sum, num_replicas, rank, wait_for_all
+from agents.distribution import DivergedError, all_reduce_sum, num_replicas, rank, wait_for_all
 from agents.foresight import foresee
 from agents.imagination import imagine
 from agents.network import AgentConfig, Network, make_network
@@ -81,6 +82,9 @@ class Learner:
         Returns:
             steps, episodes ended, and their mean success, return and length over all replicas (None if none ended);
             and what `foresee` or `improve` tells, of this replica.
+
+        Raises:
+            DivergedError: with its experience; see `save_diverged`.
         """
         for group in self.optimiser.param_groups:
             group["lr"] = self.ppo.lr * max(0.0, 1.0 - self.steps / self.total_steps)
@@ -90,7 +94,8 @@ class Learner:
             return self._play(min(to_play, _PLAY * self.ppo.horizon))
         with autocast(self.device, self.bfloat16):
             rollout, episodes = self.collector.collect(self.ppo.horizon)
-        told = improve(self.network, self.optimiser, rollout, self.ppo, self.minibatches, self.bfloat16)
+        with _learning_from(rollout):
+            told = improve(self.network, self.optimiser, rollout, self.ppo, self.minibatches, self.bfloat16)
         for _ in range(self.imagined):
             self._imagine(rollout, told["spread"])
         self.steps += self.ppo.worlds * self.ppo.horizon
@@ -98,16 +103,17 @@ class Learner:
 
     def _play(self, num_steps: int) -> dict[str, Any]:
         play, episodes = self.collector.play(num_steps)
-        told = foresee(
-            self.network,
-            self.optimiser,
-            play,
-            self.ppo.minibatches,
-            self.ppo.evolution,
-            self.ppo.max_grad_norm,
-            self.minibatches,
-            self.bfloat16,
-        )
+        with _learning_from(play):
+            told = foresee(
+                self.network,
+                self.optimiser,
+                play,
+                self.ppo.minibatches,
+                self.ppo.evolution,
+                self.ppo.max_grad_norm,
+                self.minibatches,
+                self.bfloat16,
+            )
         self.steps += self.ppo.worlds * num_steps
         return {"steps": self.steps, **_means(episodes), **told}
 
@@ -123,7 +129,8 @@ class Learner:
                 self.network, real, collector.prepared, collector.carry, collector.start, horizon, self.actions
             )
         ppo = replace(self.ppo, feedback=0.0)
-        improve(self.network, self.optimiser, dreamt, ppo, self.minibatches, self.bfloat16, spread)
+        with _learning_from(dreamt):
+            improve(self.network, self.optimiser, dreamt, ppo, self.minibatches, self.bfloat16, spread)
 
     def policy(self, num_worlds: int, seed: int) -> NetworkPolicy:
         """The present policy for other worlds, with randomness of its own."""
@@ -131,15 +138,29 @@ class Learner:
         return NetworkPolicy(self.network, num_worlds, generator, self.bfloat16, self.collector.actions)
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint into a run folder; all replicas call it together."""
-        aside = checkpoint.begin(folder, self.steps)
-        save_tensors(aside / f"worlds-{rank()}.safetensors", self._own_tensors())
-        if rank() == 0:
-            save_tensors(aside / "agent.safetensors", self._shared_tensors())
+        """Write a checkpoint into a run folder; all replicas call it together.
+
+        Raises:
+            OSError: naming the file, where the disk refuses; then nothing is left of this checkpoint.
+        """
+        with checkpoint.begin(folder, self.steps) as aside:
+            save_tensors(aside / f"worlds-{rank()}.safetensors", self._own_tensors())
+            if rank() == 0:
+                save_tensors(aside / "agent.safetensors", self._shared_tensors())
         wait_for_all()
         if rank() == 0:
             checkpoint.complete(aside)
         wait_for_all()  # completing sweeps away what is unfinished: nobody may have begun the next one
+
+    def save_diverged(self, folder: Path, error: DivergedError) -> Path:
+        """Write the weights and the experience by which a loss stopped being a number.
+
+        Returns:
+            This replica's file, diverged-<rank>.safetensors: network.<parameter> and experience.<field>.
+        """
+        path = folder / f"diverged-{rank()}.safetensors"
+        save_tensors(path, {**self._weights(), **dict(_flat("experience", error.experience))})
+        return path
 
     def load(self, folder: Path) -> bool:
         """Continue from the newest checkpoint of a run folder; False when it has none.
@@ -158,32 +179,62 @@ class Learner:
         }
         try:
             self.network.load_state_dict(weights)
-        except RuntimeError as error:
+            checkpoint.restore_optimiser(self.network, self.optimiser, shared)
+        except (RuntimeError, ValueError) as error:
             raise ValueError(f"{source} holds another network: {' '.join(str(error).split())}") from None
-        checkpoint.restore_optimiser(self.network, self.optimiser, shared)
-        if "steps" not in shared:
+        steps = shared.get("steps", torch.empty(0))
+        if steps.shape != () or steps.dtype != torch.int64 or steps < 0:
             raise ValueError(f"{source / 'agent.safetensors'} is no checkpoint: it has no count of steps")
-        self.steps, self.acting = int(shared["steps"]), bool(shared.get("acting", True))
+        self.steps, self.acting = int(steps), bool(shared.get("acting", torch.tensor(True)).all())
         own = source / f"worlds-{rank()}.safetensors"
         if own.exists():  # not for a replica that joined since
-            self._restore_own(load_tensors(own))
+            self._restore_own(own)
         return True
 
+    def _weights(self) -> dict[str, Tensor]:
+        return {f"network.{name}": value for name, value in self.network.state_dict().items()}
+
     def _shared_tensors(self) -> dict[str, Tensor]:
-        network = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         moments = checkpoint.optimiser_tensors(self.network, self.optimiser)
-        return {**network, **moments, "steps": torch.tensor(self.steps), "acting": torch.tensor(self.acting)}
+        return {**self._weights(), **moments, "steps": torch.tensor(self.steps), "acting": torch.tensor(self.acting)}
 
     def _own_tensors(self) -> dict[str, Tensor]:
         generators = {"actions": self.actions.get_state(), "minibatches": self.minibatches.get_state()}
         return {**generators, **self.collector.tensors()}
 
-    def _restore_own(self, tensors: dict[str, Tensor]) -> None:
+    def _restore_own(self, path: Path) -> None:
+        tensors, mine = load_tensors(path), self._own_tensors()
+        fewer = len(tensors.get("start", ())) != self.envs.num_envs  # saved among another number of workers
+        kept = ("actions", "minibatches") if fewer else tuple(mine)
+        if {name: _form(tensors.get(name)) for name in kept} != {name: _form(mine[name]) for name in kept}:
+            raise ValueError(f"{path} holds other worlds than this run's, or is damaged")
         self.actions.set_state(tensors.pop("actions"))
         self.minibatches.set_state(tensors.pop("minibatches"))
-        if len(tensors["carry"]) != self.envs.num_envs:  # saved among another number of workers
-            tensors = {}
-        self.collector.restore(tensors, restart_seed=self.seed * _SLOTS + rank() * self.ppo.worlds + self.steps)
+        restart = self.seed * _SLOTS + rank() * self.ppo.worlds + self.steps
+        self.collector.restore({} if fewer else tensors, restart_seed=restart)
+
+
+@contextmanager
+def _learning_from(experience: Any) -> Iterator[None]:
+    """An error by which learning diverges tells what was learned from."""
+    try:
+        yield
+    except DivergedError as error:
+        error.experience = experience
+        raise
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """Tensors by name of nested mappings and named tuples."""
+    if isinstance(value, Tensor):
+        yield name, value
+        return
+    for key, part in (value if isinstance(value, Mapping) else value._asdict()).items():
+        yield from _flat(f"{name}.{key}", part)
+
+
+def _form(tensor: Tensor | None) -> Any:
+    return None if tensor is None else (tensor.shape, tensor.dtype)
 
 
 def _means(episodes: Episodes) -> dict[str, Any]:

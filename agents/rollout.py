@@ -9,6 +9,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Generator, Tensor
 
+from agents.distribution import DivergedError
 from agents.foresight import Play
 from agents.network import Network
 from agents.world_model import Codes, last_observations
@@ -126,6 +127,8 @@ class Collector:
         decision = self.network(prepared, self.carry, start[None])
         choices = self.network.choices
         log_probs = choices.log_probs(decision.logits)
+        if not log_probs.isfinite().all():
+            raise DivergedError("the policy's logits are no numbers any more", prepared)
         action = choices.sample(log_probs, self.generator)
         after, reward, terminated, over, info = self._advance(action, episodes)
         truncated = over & ~terminated

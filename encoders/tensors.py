@@ -1,6 +1,7 @@
 """Tensors on disk: safetensors, never pickle; a file appears whole or not at all."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,11 +11,23 @@ from torch import Tensor
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str] | None = None) -> None:
-    """Write tensors, and what is `told` of them, aside and move them into place."""
+    """Write tensors, and what is `told` of them, aside and move them into place.
+
+    Raises:
+        OSError: naming `path`, which is left as it was, where the disk refuses.
+    """
     aside = path.with_suffix(".part")
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(held, aside, dict(told) if told else None)
-    os.replace(aside, path)
+    try:
+        save_file(held, aside, dict(told) if told else None)
+        os.replace(aside, path)
+    except (SafetensorError, OSError) as error:
+        aside.unlink(missing_ok=True)
+        code = re.search(r"os error (\d+)", str(error))  # all that safetensors tells of it
+        number = int(code[1]) if code else getattr(error, "errno", None)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """What jobs of a study leave in its run folder: a folder each, with a result once it is done."""
 
+import contextlib
 import json
 import time
 import traceback
@@ -36,7 +37,8 @@ def leave(folder: Path, name: str, work: Callable[[], dict[str, Any]]) -> None:
     try:
         result = work()
     except Exception:
-        write_aside(place / _FAILURE, traceback.format_exc())
+        with contextlib.suppress(OSError):  # on a full disk what the job itself raised says more
+            write_aside(place / _FAILURE, traceback.format_exc())
         raise
     (place / _FAILURE).unlink(missing_ok=True)
     write_aside(place / _RESULT, json.dumps(result | {"job_seconds": round(time.perf_counter() - began, 1)}) + "\n")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
-from agents.distributed import session, worker_environment
+from agents.distributed import PULSE, session, worker_environment
 
 Work = Callable[[Any, str], None]
 Start = Callable[[str], None]
@@ -44,6 +44,7 @@ def run_jobs(
 
     Raises:
         RuntimeError: one line, when the cluster can't be reached.
+        RayLostError: one line, when the raylet of this machine was lost.
     """
     left = {job.name: job.needs for job in jobs if not done(job.name)}
     running: set[str] = set()
@@ -89,7 +90,7 @@ def _here(work: Work, argument: Any) -> Iterator[tuple[Start, Ended]]:
 
 @contextmanager
 def _on_ray(work: Work, argument: Any, workers: int, address: str | None) -> Iterator[tuple[Start, Ended]]:
-    with session(workers, address):
+    with session(workers, address) as check:
         import ray
         from ray.exceptions import RayError, RayTaskError
 
@@ -111,7 +112,8 @@ def _on_ray(work: Work, argument: Any, workers: int, address: str | None) -> Ite
             names[remote.remote(shared, name)] = name
 
         def ended() -> Iterator[tuple[str, str | None]]:
-            first, _ = ray.wait(list(names))
+            first, _ = ray.wait(list(names), timeout=PULSE)
+            check()  # before what ended with it is taken for a failure of its own
             for reference in first:
                 name = names.pop(reference)
                 try:

@@ -54,4 +54,5 @@ def read_record(line: str | bytes) -> dict[str, Any]:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return {}
-    return record if isinstance(record, dict) and type(record.get("steps")) is int else {}
+    whole = isinstance(record, dict) and type(record.get("steps")) is int
+    return record if whole and all(value is None or type(value) in (int, float) for value in record.values()) else {}

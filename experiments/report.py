@@ -191,7 +191,8 @@ def _draw(axes: Axes, curve: Curve) -> None:
 
 def _wall_time(axes: Axes, rows: Sequence[Row]) -> None:
     """A second axis above: how long the training took to come so far."""
-    steps, seconds = (np.array([0.0] + [row[key] for row in rows]) for key in ("steps", "seconds"))
+    timed = [row for row in rows if row.get("seconds") is not None]
+    steps, seconds = (np.array([0.0] + [row[key] for row in timed]) for key in ("steps", "seconds"))
     length, unit = next((u for u in _UNITS if seconds[-1] >= 2 * u[0]), _UNITS[-1])
     ticks = [tick for tick in MaxNLocator(4).tick_values(0.0, seconds[-1] / length) if tick * length <= seconds[-1]]
     above = axes.secondary_xaxis("top")

@@ -8,21 +8,28 @@ python experiments/run.py study=separability env=match env.coupling=0.5
 python experiments/run.py study=play env=goto
 """
 
+import contextlib
+import errno
 import importlib
 import json
 import os
 import sys
 import traceback
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
+from agents.checkpoint import newest
+from agents.distributed import RayLostError
 from experiments.config import ConfigError, to_yaml
 from experiments.studies import STUDIES
 from unienv.aside import write_aside
 from unienv.spelling import nearest
 
+_PACKAGES = ("unienv", "encoders", "agents", "experiments")
 console = Console(stderr=True, highlight=False)
 
 
@@ -38,24 +45,58 @@ def main(arguments: list[str]) -> int:
         console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         return 2
     except Exception as error:  # as may the constructor of an environment of the user's own
-        told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        console.print(f"[red]error:[/red] the environment can't be built: {escape(told)}", soft_wrap=True)
+        what = "nothing can be written" if _is_full(error) else "the environment can't be built"
+        console.print(f"[red]error:[/red] {what}: {escape(_named(error))}", soft_wrap=True)
         return 2
     try:
         summary = study.run(config, folder, console)
-    except (RuntimeError, ValueError) as error:
-        console.print(f"[red]error:[/red] {escape(' '.join(str(error).split()))}", soft_wrap=True)
-        return 1
     except Exception as error:  # an environment of the user's own may raise anything
-        told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        if folder is not None:
-            write_aside(folder / "failure.txt", traceback.format_exc())
-            told += f"; the traceback is in {folder / 'failure.txt'}"
-        console.print(f"[red]error:[/red] {escape(told)}", soft_wrap=True)
+        console.print(f"[red]error:[/red] {escape(_told(error, config, folder))}", soft_wrap=True)
         return 1
     if config.json:
         print(json.dumps(summary))
     return 130 if summary.get("stopped") else 0
+
+
+def _told(error: Exception, config: Any, folder: Path | None) -> str:
+    """One line on what ended a run and what to do; where the cause may lie in code, its traceback is left in a file."""
+    if isinstance(error, OSError) and folder is not None and (_is_full(error) or _lies_in(error.filename, folder)):
+        return f"can't write {error.filename or folder}: {error.strerror}; mend that, then {_go_on(config, folder)}"
+    if isinstance(error, RayLostError) and folder is not None:
+        return f"{error}; {_go_on(config, folder)}"
+    if isinstance(error, RuntimeError | ValueError) and _is_own(error):
+        return " ".join(str(error).split())
+    told = _named(error)
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            write_aside(folder / "failure.txt", traceback.format_exc())
+            told += f"; the traceback is in {folder / 'failure.txt'}"
+        if newest(folder):
+            told += f"; mend the cause, then {_go_on(config, folder)}"
+    return told
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether an error was raised here, and so says all there is to say, or by code of others."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _lies_in(name: str | None, folder: Path) -> bool:
+    return name is not None and Path(name).absolute().is_relative_to(folder.absolute())
+
+
+def _go_on(config: Any, folder: Path) -> str:
+    study = "" if config.study == "training" else f"study={config.study} "
+    return f"continue with {study}resume={folder}"
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _study(arguments: list[str]) -> ModuleType:

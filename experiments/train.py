@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from gymnasium.vector import VectorEnv
 
-from agents.distribution import all_reduce_sum, rank
+from agents.distribution import DivergedError, all_reduce_sum, rank
 from agents.learner import Learner
 from experiments.config import RunConfig, build
 from experiments.recorder import Recorder
@@ -34,6 +34,9 @@ def train(config: RunConfig, folder: Path, save_every: float = SAVE_EVERY) -> No
         config: of the run.
         folder: run folder.
         save_every: seconds between checkpoints.
+
+    Raises:
+        RuntimeError: one line, when the loss is no number any more; see `Learner.save_diverged`.
     """
     learner = make_learner(config)
     learner.load(folder)
@@ -43,7 +46,7 @@ def train(config: RunConfig, folder: Path, save_every: float = SAVE_EVERY) -> No
     recent: deque[tuple[float, int]] = deque()
     while learner.steps < config.steps:
         began_update, steps = time.perf_counter(), learner.steps
-        metrics = learner.update()
+        metrics = _update(learner, folder)
         now = time.perf_counter()
         speed = (learner.steps - steps) / (now - began_update)
         if recorder:
@@ -58,6 +61,15 @@ def train(config: RunConfig, folder: Path, save_every: float = SAVE_EVERY) -> No
     learner.save(folder)
     if recorder:
         recorder.close()
+
+
+def _update(learner: Learner, folder: Path) -> dict[str, Any]:
+    try:
+        return learner.update()
+    except DivergedError as error:
+        path = learner.save_diverged(folder, error)
+        told = f"training diverged after {learner.steps:,} steps: {error}; the weights before that and the batch are in"
+        raise RuntimeError(f"{told} {path}; try a ppo.lr below {learner.ppo.lr:g}") from error
 
 
 def make_learner(config: RunConfig) -> Learner:

@@ -26,7 +26,17 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from unienv.backend import check_backend
-from unienv.modality import IMAGE, MODALITIES, TEXT, VIDEO, Vocabulary, check_modalities, pixel_space, text_space
+from unienv.modality import (
+    IMAGE,
+    MODALITIES,
+    TEXT,
+    VIDEO,
+    Vocabulary,
+    check_modalities,
+    check_part,
+    pixel_space,
+    text_space,
+)
 from unienv.registry import world_id, world_ids, world_names
 from unienv.spelling import nearest
 from unienv.words import MAX_IDS, split_words
@@ -121,7 +131,7 @@ class Adapted(gym.Wrapper, RecordConstructorArgs):
         gym.Wrapper.__init__(self, env)
         self._keys = _modality_keys(env)
         space = cast(spaces.Dict, env.observation_space)
-        source: dict[str, Any] = {modality: space[key] for modality, key in self._keys.items()}
+        self._source = source = {modality: cast(spaces.Box, space[key]) for modality, key in self._keys.items()}
         self._strings = _holds_strings(source[TEXT])
         self._length = length if self._strings else source[TEXT].shape[0]
         self.vocabulary = Vocabulary(words, BUCKETS) if self._strings else _vocabulary_of_ids(env, source[TEXT])
@@ -146,7 +156,11 @@ class Adapted(gym.Wrapper, RecordConstructorArgs):
     def _read(self, modality: str, value: Any) -> np.ndarray:
         """One modality, always copied: an environment may draw every step into the same array."""
         if modality == TEXT and self._strings:
+            if not isinstance(value, str):
+                raise ValueError(f"{_name(self)} observes text outside its space: expected a string, got {value!r}")
             return self.vocabulary.encode(" ".join(split_words(value)), self._length)
+        value, box = np.asarray(value), self._source[modality]
+        check_part(value, box, box.shape, f"{_name(self)} observes {modality}")
         if modality == TEXT:
             return np.array(value, np.int32)
         return np.repeat(value, 3, axis=-1) if value.shape[-1] == 1 else np.array(value)

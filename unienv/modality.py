@@ -4,6 +4,7 @@ Text is a fixed-length row of word ids (L,), padded with 0: it batches, shares m
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -94,6 +95,32 @@ def _check_box(key: str, box: gym.Space, name: str) -> spaces.Box:
     if not isinstance(box, spaces.Box) or len(box.shape) != rank or box.dtype != dtype:
         raise ValueError(f"{name} observes {key} as {box}; expected a Box of {rank} dimension(s), {np.dtype(dtype)}")
     return box
+
+
+def check_observation(observation: Mapping[str, Any], space: spaces.Dict, num: int, name: str) -> None:
+    """Refuse N observations, on either backend, that left their space: word ids index tables, shapes are compiled.
+
+    Ids are looked at on the host alone, as a device would have to be waited for.
+
+    Raises:
+        ValueError: one line.
+    """
+    for key, box in space.items():
+        check_part(observation.get(key), box, (num, *(box.shape or ())), f"{name} observes {key}")
+
+
+def check_part(value: Any, box: gym.Space, shape: tuple[int, ...], said: str) -> None:
+    """Refuse an array that is not of a box's kind, of a shape or, if it holds word ids, not among its ids."""
+    assert isinstance(box, spaces.Box)
+    pixels, kind = box.dtype == np.uint8, str(getattr(value, "dtype", "")).removeprefix("torch.")
+    fits = tuple(getattr(value, "shape", ())) == shape and (kind == "uint8" if pixels else kind.startswith("int"))
+    if not fits:
+        got = f"{tuple(value.shape)} {kind}" if kind else type(value).__name__
+        raise ValueError(f"{said} outside its space: expected {shape} {'uint8' if pixels else 'integers'}, got {got}")
+    if not pixels and (isinstance(value, np.ndarray) or value.device.type == "cpu"):
+        low, high, most = int(value.min()), int(value.max()), int(box.high.flat[0])
+        if low < 0 or high > most:
+            raise ValueError(f"{said} outside its space: expected ids from 0 to {most}, got {low} to {high}")
 
 
 def describe_observation(observation: Mapping[str, np.ndarray], vocabulary: Vocabulary) -> str:

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 from unienv.backend import to_numpy
 from unienv.env import check_render_mode, render_world, slot_seeds, step_info
 from unienv.loop import Loop, Snapshot
-from unienv.modality import Vocabulary
+from unienv.modality import Vocabulary, check_observation
 from unienv.registry import make_world
 from unienv.rng import Array
 from unienv.world import Action, Outcome, World
@@ -88,7 +88,7 @@ class WorldVectorEnv(VectorEnv):
         else:
             self._restart_from_list(where, seed)
         self._over = self._spread(self._over, where, False)
-        return self._loop.observe(), {}
+        return self._observe(), {}
 
     def step(self, actions: Any) -> tuple[dict[str, Array], Array, Array, Array, dict[str, Any]]:
         """One turn of the loop for all slots.
@@ -110,7 +110,7 @@ class WorldVectorEnv(VectorEnv):
             )
         outcome = self._loop.advance(actions)
         self._over = outcome.over
-        return (self._loop.observe(), *outcome[:3], masked(step_info(outcome), self._everyone))
+        return (self._observe(), *outcome[:3], masked(step_info(outcome), self._everyone))
 
     def render(self) -> tuple[Any, ...] | None:
         """One frame or text a slot; None without a render mode."""
@@ -135,7 +135,12 @@ class WorldVectorEnv(VectorEnv):
             self._loop.start(np.zeros(self.num_envs, np.int64))
         self._loop.restore({name: value for name, value in snapshot.items() if name != "over"})
         self._over = self.world.array(snapshot["over"].copy())
-        return self._loop.observe()
+        return self._observe()
+
+    def _observe(self) -> dict[str, Array]:
+        observation = self._loop.observe()
+        check_observation(observation, self.world.observation_space, self.num_envs, type(self.world).__name__)
+        return observation
 
     def _need_start(self, call: str) -> None:
         if self._loop.state is None:
@@ -153,13 +158,13 @@ class WorldVectorEnv(VectorEnv):
                 truncated=outcome.truncated & awake,
             )
         self._over = outcome.over
-        return (self._loop.observe(), *outcome[:3], masked(step_info(outcome), ~resting))
+        return (self._observe(), *outcome[:3], masked(step_info(outcome), ~resting))
 
     def _step_and_restart(self, actions: Action) -> tuple:
         outcome: Outcome = self._loop.advance(actions)
         over = outcome.over
         if not over.any():
-            return (self._loop.observe(), *outcome[:3], masked(step_info(outcome), ~over))
+            return (self._observe(), *outcome[:3], masked(step_info(outcome), ~over))
         where = _where(over)
         final = _rows(self._loop.observe_only(where), to_numpy(where), self.num_envs)
         self._loop.restart(where)
@@ -171,7 +176,7 @@ class WorldVectorEnv(VectorEnv):
             "_final_info": mask.copy(),
             **masked(step_info(outcome), ~over),
         }
-        return (self._loop.observe(), *outcome[:3], info)
+        return (self._observe(), *outcome[:3], info)
 
     def _restart_seeded(self, where: Array, seeds: np.ndarray) -> None:
         if self._loop.state is None:

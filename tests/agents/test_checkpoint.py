@@ -9,8 +9,8 @@ from tests.agents.tiny import make_learner, small
 
 
 def write(folder, steps, **tensors):
-    aside = checkpoint.begin(folder, steps)
-    save_tensors(aside / "agent.safetensors", {"steps": torch.tensor(steps), **tensors})
+    with checkpoint.begin(folder, steps) as aside:
+        save_tensors(aside / "agent.safetensors", {"steps": torch.tensor(steps), **tensors})
     return checkpoint.complete(aside)
 
 
@@ -46,7 +46,8 @@ def test_the_newest_whole_checkpoint_counts(tmp_path):
     assert checkpoint.newest(tmp_path) is None
     first = write(tmp_path, 20)
     write(tmp_path, 3)
-    checkpoint.begin(tmp_path, 30)  # never completed
+    with checkpoint.begin(tmp_path, 30):
+        pass  # never completed
     assert checkpoint.newest(tmp_path) == first
     assert int(load_tensors(first / "agent.safetensors")["steps"]) == 20
 
@@ -121,8 +122,8 @@ def test_weights_of_another_network_are_told_in_one_line(saved, shape):
 def test_a_file_that_is_no_checkpoint_is_told_in_one_line(tmp_path):
     learner = make_learner()
     weights = {f"network.{name}": value for name, value in learner.network.state_dict().items()}
-    aside = checkpoint.begin(tmp_path, 1)
-    save_file(weights, aside / "agent.safetensors")  # all the weights, and no count of steps
+    with checkpoint.begin(tmp_path, 1) as aside:
+        save_file(weights, aside / "agent.safetensors")  # all the weights, and no count of steps
     checkpoint.complete(aside)
     with pytest.raises(ValueError, match=r"agent\.safetensors"):
         learner.load(tmp_path)

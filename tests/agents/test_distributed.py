@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,14 @@ from agents.distributed import launch
 from experiments.config import build
 from experiments.recorder import read_metrics
 from experiments.train import as_argument, train, train_replica
-from tests.wait import wait_for
+from tests.wait import wait_for as wait
 
 ROOT = Path(__file__).parents[2]
 UPDATE = 64  # env steps
+PATIENCE = 240.0  # seconds that a machine with other work may take over anything
+wait_for = partial(wait, seconds=PATIENCE)
 pytestmark = [
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(3 * PATIENCE),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # ray.data sets settings that it deprecates itself
 ]
 
@@ -184,7 +187,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(tmp_path, capfd):
     assert [record["steps"] for record in read_metrics(tmp_path)] == [UPDATE * i for i in range(1, updates + 1)]
     assert {record["episodes"] for record in read_metrics(tmp_path)} == {UPDATE}  # of both replicas' worlds
     assert int(checkpoint.newest(tmp_path).name) == updates * UPDATE
-    wait_for(lambda: not any("ray" in name for name in children(os.getpid()).values()), seconds=10)
+    wait_for(lambda: not any("ray" in name for name in children(os.getpid()).values()))
 
 
 def test_an_exception_in_a_worker_ends_the_run_with_one_line(tmp_path):
@@ -217,7 +220,7 @@ def test_ctrl_c_saves_and_says_how_to_continue(tmp_path):
             wait_for(lambda: any(len(read_metrics(folder)) > 5 for folder in tmp_path.iterdir()))
             below = children(process.pid)
             os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     (folder,) = tmp_path.iterdir()
@@ -226,7 +229,7 @@ def test_ctrl_c_saves_and_says_how_to_continue(tmp_path):
     assert told["stopped"] and told["steps"] == read_metrics(folder)[-1]["steps"]
     names = {path.name for path in checkpoint.newest(folder).iterdir()}
     assert names == {"agent.safetensors", "worlds-0.safetensors", "worlds-1.safetensors"}
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below), seconds=10)
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:1", "nohost.invalid:6379", "ray://127.0.0.1:10001", ":1"])
@@ -234,7 +237,7 @@ def test_a_cluster_out_of_reach_is_told_at_once(tmp_path, address):
     began = time.monotonic()
     with pytest.raises(RuntimeError, match=r"^ray\.address.*$"):
         launch(train_replica, {}, 2, address, tmp_path)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60  # Ray itself would try for minutes
 
 
 def test_what_listens_but_is_no_port_number(tmp_path):

@@ -12,14 +12,22 @@ from agents import checkpoint
 from agents.distributed import launch
 from experiments.recorder import read_metrics
 from experiments.train import as_argument
-from tests.agents.test_distributed import LOOPBACK, children, config, listening, needs_proc, workers_of
+from tests.agents.test_distributed import (
+    LOOPBACK,
+    PATIENCE,
+    children,
+    config,
+    listening,
+    needs_proc,
+    wait_for,
+    workers_of,
+)
 from tests.agents.test_distributed import one_thread as one_thread
-from tests.wait import wait_for
 
 UPDATES = 40
 
 pytestmark = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(3 * PATIENCE),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # ray.data sets settings that it deprecates itself
 ]
 

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.pool import Job, run_jobs
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
 JOBS = [Job("a"), Job("b", ("a",)), Job("c"), Job("bad"), Job("after bad", ("bad",)), Job("d", ("b", "c"))]
 
 

@@ -118,7 +118,7 @@ def test_tokens_are_saved_and_loaded(tokens, tmp_path):
 def test_a_failure_to_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "tokens.json"
     save_tokens(path, Bytes())
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
     with pytest.raises(OSError, match="full"):
         save_tokens(path, WORDS)
     assert isinstance(load_tokens(path), Bytes)
