@@ -14,6 +14,7 @@ PARTS = {
     "threshold": "experiments.benchmark.learner:threshold",
     "threshold-goto": "experiments.benchmark.learner:threshold_goto",
     "step": "experiments.benchmark.update:update",
+    "compile": "experiments.benchmark.compiled:compiled",
     "solver": "experiments.benchmark.separability:solver",
     "estimates": "experiments.benchmark.separability:estimates",
     "growth": "experiments.benchmark.growth:growth",

@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 
 from encoders.size import count_parameters
-from experiments.benchmark import learner, update
+from experiments.benchmark import compiled, learner, update
 from experiments.benchmark.judge import WINDOW, Judge
 from experiments.benchmark.peers import cleanrl, settings
 from experiments.benchmark.peers.reader import ActorCritic, width_of
@@ -149,3 +149,15 @@ def test_the_stages_of_an_update_make_up_the_whole(monkeypatch):
     assert whole == pytest.approx(100) and sum(shares.values()) == pytest.approx(100) and min(shares.values()) > 0
     assert {"match, rollout: simulate", "match, learn: backward", "match, learn: Adam"} <= set(shares)
     assert rows[0]["unit"] == "steps/s" and rows[0]["median"] > 0
+
+
+def test_compiled_training_is_timed_beside_training_as_it_is(monkeypatch):
+    given = []
+    monkeypatch.setattr(compiled, "WORLDS", ("match",))
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: given.append(dynamic) or function)
+    rows = {row["name"]: row for row in compiled.compiled(Timing(rounds=1, seconds=0.01))}
+    assert given == [True]
+    fast, slow = (rows[f"match, {how}"]["median"] for how in ("compiled", "eager"))
+    assert (
+        rows["match"]["median"] == pytest.approx(fast / slow) and rows["match, eager: first two updates"]["median"] > 0
+    )

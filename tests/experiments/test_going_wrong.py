@@ -124,14 +124,18 @@ class Drift(Match):
         return seen
 
 
-unienv.register("TestDrift-v0", "tests.experiments.test_going_wrong:Drift")
+@pytest.fixture
+def drift(monkeypatch):
+    """The world's name."""
+    monkeypatch.setattr(Drift, "COUNT", 0)
+    unienv.register("TestDrift-v0", "tests.experiments.test_going_wrong:Drift")
+    yield "env=UniEnv/TestDrift-v0"
+    del gym.registry["UniEnv/TestDrift-v0"]
 
 
 @pytest.mark.parametrize("wrong, expected", [("text", "ids from 0 to "), ("image", "(8, 64, 64, 3) uint8, got (8, 63")])
-def test_a_world_that_leaves_its_space(tmp_path, monkeypatch, capsys, wrong, expected):
-    monkeypatch.setattr(Drift, "COUNT", 0)
-    env = "env=tests.experiments.test_going_wrong:UniEnv/TestDrift-v0"
-    told, folder = goes_wrong(monkeypatch, capsys, tmp_path, env, f"env.wrong={wrong}")
+def test_a_world_that_leaves_its_space(tmp_path, monkeypatch, capsys, drift, wrong, expected):
+    told, folder = goes_wrong(monkeypatch, capsys, tmp_path, drift, f"env.wrong={wrong}")
     assert told.startswith(f"Drift observes {wrong} outside its space: expected {expected}")
     assert updates(folder) >= 1
 
