@@ -80,7 +80,10 @@ def as_words(tiles: np.ndarray) -> np.ndarray:
 
 
 def copy_rows(table: Array, where: Array, out: Array) -> None:
-    """out[i] = table[where[i]] for pixels or words (M, ...) and indices (N,) int64, in one gather."""
+    """out[i] = table[where[i]] for pixels or words (M, ...) and indices (N,) int64, in one gather.
+
+    Of a table of whole pictures make an `aligned` copy first, see `unienv.buffers`.
+    """
     if isinstance(table, np.ndarray):
         table.take(where, axis=0, out=out, mode="clip")  # "raise" would go through a second buffer
     else:

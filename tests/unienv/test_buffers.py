@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.compare import leaves, overlap
-from unienv.buffers import Buffers
+from unienv.buffers import Buffers, aligned
 
 SHAPE = (4, 256, 256, 3)  # larger than what the pool leaves to the allocator
 HOLDERS = {
@@ -116,3 +116,20 @@ def test_a_pickled_pool_shares_nothing():
     mine, other = buffers.empty(SHAPE), twin.empty(SHAPE)
     assert address(mine) == where
     assert not np.shares_memory(mine, other)
+
+
+@pytest.mark.parametrize("shape", [(1,), (8, 8, 3), (5, 77, 3), SHAPE])
+def test_pictures_and_tables_begin_where_copies_are_fast(shape):
+    buffers, kept = Buffers(), []
+    for offset in range(1, 70, 7):  # whatever the allocator does
+        kept += [np.empty(offset, np.uint8), buffers.empty(shape)]
+        assert address(kept[-1]) % 64 == 0 and kept[-1].shape == shape and kept[-1].flags.writeable
+    assert not overlap(kept)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_an_aligned_copy_is_one(dtype):
+    table = np.arange(7 * 5).reshape(7, 5).astype(dtype).T
+    copy = aligned(table)
+    assert np.array_equal(copy, table) and copy.dtype == dtype and address(copy) % 64 == 0 and copy.flags.c_contiguous
+    assert not np.shares_memory(copy, table)

@@ -5,6 +5,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from unienv.buffers import aligned
 from unienv.dial import binary_entropy, check_coupling
 from unienv.modality import IMAGE, TEXT, VIDEO, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
@@ -96,7 +97,7 @@ class Chase(World):
         self._sentences = self.array(np.stack([self.vocabulary.encode(s, length) for s in sentences]))  # (motions, L)
         self._paths = self.array(_paths(num_motions, field, frames))  # (F, motions * cells)
         self._fields = self.array(as_words(_draw_fields(field)))  # (2 * cells, side, side * 3 / 8)
-        self._signs = self.array(_draw_signs(num_objects))  # (n, 32, 32, 3)
+        self._signs = self.array(aligned(_draw_signs(num_objects)))  # (n, 32, 32, 3)
         self._shape = (frames, num_objects // _ACROSS * field * TILE, _ACROSS * field * TILE, 3)
         sign = {IMAGE: pixel_space((_SIGN, _SIGN, 3))} if order == 3 else {}
         self.observation_space = spaces.Dict(

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from unienv.arrays import read_arrays
+from unienv.buffers import aligned
 from unienv.modality import IMAGE, TEXT, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
 from unienv.spelling import check_choice
@@ -73,7 +74,7 @@ class Dataset(World):
         rows = _rows(split, [self.vocabulary.decode(row) for row in tokens], image, name)
         self.num_rows = len(rows)
         self._texts = self.array(tokens[rows])  # (n, L)
-        self._images = self.array(_coloured(image[rows]))  # (n, H, W, 3)
+        self._images = self.array(aligned(_coloured(image[rows])))  # (n, H, W, 3)
         self._labels = self.array(labels[rows], "int64")  # (n,)
         self.observation_space = spaces.Dict(
             {TEXT: text_space(self.vocabulary, tokens.shape[1]), IMAGE: pixel_space(tuple(self._images.shape[1:]))}

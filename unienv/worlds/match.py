@@ -5,6 +5,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from unienv.buffers import aligned
 from unienv.dial import binary_entropy, check_coupling
 from unienv.modality import IMAGE, TEXT, Vocabulary, pixel_space, text_space
 from unienv.rng import Array, Keys
@@ -90,7 +91,7 @@ class Match(World):
         self.num_concepts = num_colours * num_shapes
         self.vocabulary = Vocabulary(["is", "this", "a", "by", "?", *_SKY, *colours, *shapes])
         self._sentences = self.array(_draw_sentences(self.vocabulary, colours, shapes))  # (k * 2, L)
-        self._frames = self.array(_draw_frames(colours, shapes))  # (k * 2 * places, H, W, C)
+        self._frames = self.array(aligned(_draw_frames(colours, shapes)))  # (k * 2 * places, H, W, C)
         self.observation_space = spaces.Dict(
             {TEXT: text_space(self.vocabulary, self._sentences.shape[1]), IMAGE: pixel_space((_SIZE, _SIZE, 3))}
         )
