@@ -8,7 +8,6 @@ import contextlib
 import math
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -98,6 +97,8 @@ def in_working_precision(tokens: Tensor) -> Tensor:
 
 
 def _make_backbone(name: str, shape: tuple[int, ...]) -> nn.Module:
+    import timm  # a second or two, for which agents that take `tile` should not wait
+
     if not timm.is_model(name):
         near = nearest(name, ["tile", "latent", *timm.list_models()])
         raise ValueError(f"timm knows no image model {name!r}; did you mean {near!r}?")
@@ -110,6 +111,8 @@ def _make_backbone(name: str, shape: tuple[int, ...]) -> nn.Module:
 
 def _try_sizes(name: str, shape: tuple[int, ...]) -> tuple[Any, dict[str, Any]]:
     """A model with all its feature maps: transformers need the images' size, convolutional nets refuse it."""
+    import timm
+
     choices: list[dict[str, Any]] = [{"img_size": shape[:2]}, {}]
     for options in choices:
         with contextlib.suppress(TypeError, RuntimeError, AssertionError):

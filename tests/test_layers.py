@@ -63,6 +63,14 @@ def test_importing_unienv_loads_nothing_heavy():
     assert set(loaded.stdout.split()) & set(HEAVY + ["encoders", "agents", "experiments"]) == set()
 
 
+def test_training_loads_only_what_it_uses():
+    """Each takes seconds, in every run and in every worker."""
+    code = "import sys, experiments.train; print(*(name for name in sys.modules if '.' not in name))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "torch" in loaded.stdout.split()
+    assert not {"timm", "torchvision", "diffusers", "ray", "matplotlib", "pandas"} & set(loaded.stdout.split())
+
+
 @pytest.mark.parametrize("name", WORLDS)
 def test_entry_points_resolve(name):
     spec = gym.spec(f"UniEnv/{name}")
