@@ -11,6 +11,7 @@ from encoders.pixels import PixelConfig, PixelVAE, save_pixels
 from encoders.text.pretrained import save_text
 from encoders.text.tokens import Bytes
 from encoders.text.vae import TextVAE, VAEConfig
+from tests.properties import told
 from unienv.modality import IMAGE, TEXT, VIDEO, Vocabulary
 
 PROFILE = settings(
@@ -20,15 +21,6 @@ PROFILE = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 hows = st.sampled_from(["tokens", "tile", LATENT, "", "Latent", "resnet18"])
-
-
-def told(make):
-    """What was made; None for a mistake of one line."""
-    try:
-        return make()
-    except ValueError as error:
-        assert str(error) and len(str(error).splitlines()) == 1, str(error)
-        return None
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from tests.properties import told
 from unienv.actions import Actions
 from unienv.adapt import make_vector
 from unienv.registry import make_world, parameters_of, world_class
@@ -32,15 +33,6 @@ KINDS = [
     np.dtype(name) for name in ("?", "i1", "u1", "i8", "u8", "f2", "f4", "f8", ">f8", "c8", "U3", "S2", "M8[D]", "O")
 ]
 numbers = st.floats(allow_subnormal=False) | st.sampled_from([0.0, 0.25, 0.5, 1.0, -0.1, 1e-320, 1e300])
-
-
-def told(make):
-    """What was made; None for a mistake of one line."""
-    try:
-        return make()
-    except ValueError as error:
-        assert str(error) and len(str(error).splitlines()) == 1, str(error)
-        return None
 
 
 # Tables

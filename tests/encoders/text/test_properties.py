@@ -15,6 +15,7 @@ from encoders.text.documents import passages
 from encoders.text.pretrained import load_text, save_text
 from encoders.text.tokens import Bytes, Words, learn_byte_pairs, load_tokens, save_tokens
 from encoders.text.vae import TextVAE, VAEConfig
+from tests.properties import told
 from unienv.modality import Vocabulary
 from unienv.registry import world_names
 
@@ -36,15 +37,6 @@ pieces = st.one_of(
     st.builds(lambda n, of: of * n, st.integers(LONG - 3, LONG + 3), st.sampled_from([b"a", b"\n", "é".encode()])),
 )
 contents = st.lists(pieces, max_size=6).map(b"".join)
-
-
-def told(make):
-    """What was made; None for a mistake of one line."""
-    try:
-        return make()
-    except ValueError as error:
-        assert str(error) and len(str(error).splitlines()) == 1, str(error)
-        return None
 
 
 def is_text(content):
