@@ -91,9 +91,10 @@ class MetricsReader:
 def _tell(recent: deque[dict[str, Any]]) -> str:
     wins = count = 0.0
     for record in reversed(recent):
-        if record["episodes"]:
-            wins, count = wins + record["success"] * record["episodes"], count + record["episodes"]
+        episodes, success = record.get("episodes"), record.get("success")
+        if episodes and success is not None:  # a damaged line may lack either
+            wins, count = wins + success * episodes, count + episodes
         if count >= _WINDOW:
             break
-    success = f"success {wins / count:.3f}  " if count else ""
-    return f"{success}{recent[-1]['steps_per_second']:,.0f} steps/s"
+    told = f"success {wins / count:.3f}  " if count else ""
+    return f"{told}{recent[-1].get('steps_per_second') or 0:,.0f} steps/s"

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 
 from agents import checkpoint
 from experiments.config import build, load
-from experiments.progress import MetricsReader, Progress
+from experiments.progress import MetricsReader, Progress, _tell
 from experiments.recorder import METRICS, Recorder, read_metrics
 from experiments.run import main
 from experiments.train import STOP, train
@@ -186,3 +187,8 @@ def test_progress_is_silent_where_nobody_watches(tmp_path, capsys):
     with Progress(tmp_path, config(640), Console(stderr=True)):
         time.sleep(0.3)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("record", [{"steps": 64}, {"steps": 64, "episodes": 3}, {"steps": 64, "success": None}])
+def test_progress_tells_what_there_is(record):
+    assert _tell(deque([record])) == "0 steps/s"

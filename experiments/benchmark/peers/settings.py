@@ -1,4 +1,4 @@
-"""Hyperparameters that all peers get alike: those usual for pixels, with Adam's step size of 1e-3; not tuned further."""
+"""Hyperparameters that all peers get alike: those usual for pixels, with Adam at 1e-3; not tuned further."""
 
 WORLDS = 16  # N
 HORIZON = 128  # T, steps of a rollout
