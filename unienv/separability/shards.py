@@ -99,13 +99,19 @@ def read(path: Path) -> Iterator[Rows]:
 
 
 def count(path: Path) -> Count:
-    """Count the transitions of a shard."""
+    """Count the transitions of a shard.
+
+    Raises:
+        ValueError: one line, for a file that is damaged or holds something else.
+    """
     tables: list[Tally] = []
     episodes: list[int] = []
     for rows in read(path):
         tables = [merge([*tables, tally(rows)])]
         if rows.episode is not None:
             episodes += [int(rows.episode.min()), int(rows.episode.max())]
+    if not tables:
+        raise ValueError(f"{path} is damaged: it tells of transitions and holds none")
     return Count(tables[0], (min(episodes), max(episodes)) if episodes else None)
 
 

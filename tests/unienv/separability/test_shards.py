@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tests.unienv.separability.test_tally import draw
+from unienv.separability import shards
 from unienv.separability.shards import check_spans, count, find, read
 from unienv.separability.tally import merge, rows_of, tally
 
@@ -166,3 +167,10 @@ def test_an_episode_lies_in_one_shard(tmp_path):
     check_spans([((0, 4), tmp_path / "a"), ((9, 9), tmp_path / "c"), ((5, 8), tmp_path / "b")])
     with pytest.raises(ValueError, match=r"\A.*a has episodes 0 to 5 and .*b 5 to 8: number them through\Z"):
         check_spans([((5, 8), tmp_path / "b"), ((0, 5), tmp_path / "a")])
+
+
+def test_a_shard_that_holds_less_than_it_tells_is_refused(tmp_path, monkeypatch):
+    """As a Parquet file of two rows by its footer and none by its pages, which fuzzing found."""
+    monkeypatch.setattr(shards, "read", lambda path: iter(()))
+    with pytest.raises(ValueError, match=r"^.*seen\.parquet is damaged: it tells of transitions and holds none$"):
+        count(tmp_path / "seen.parquet")
