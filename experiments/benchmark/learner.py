@@ -27,7 +27,7 @@ class Course(NamedTuple):
 
 
 MATCH = Course("match", 0.95, 150.0, 200_000, 1)
-GOTO = Course("goto", 0.5, 400.0, 1_200_000, 2)
+GOTO = Course("goto", 0.5, 1400.0, 1_200_000, 2)
 
 _PEERS = {
     "Stable-Baselines3 PPO": "experiments.benchmark.peers.sb3",
@@ -63,8 +63,7 @@ def race(course: Course, rounds: int) -> list[Row]:
         try:
             train = importlib.import_module(module).train
         except ImportError as error:
-            line = f"left out: {name} needs {error.name}; pip install 'unienv-lab[peers]'"
-            Console(stderr=True).print(line, markup=False, soft_wrap=True)
+            say(f"left out: {name} needs {error.name}; pip install 'unienv-lab[peers]'")
             continue
         runners[name] = lambda seed, judge, train=train: train(course.world, seed, size, judge)
     told: dict[str, list[Run]] = {name: [] for name in runners}
@@ -73,7 +72,14 @@ def race(course: Course, rounds: int) -> list[Row]:
             judge = Judge(course.success, course.limit)
             parameters = train(seed, judge)
             told[name].append(Run(parameters, judge.reached, judge.seconds, judge.steps))
+            end = "there" if judge.reached else "stopped"
+            say(f"{course.world}, seed {seed}: {name} {end} after {judge.seconds:.0f} s, {judge.steps:,} env steps")
     return [line for name, runs in told.items() for line in rows(name, course, runs)]
+
+
+def say(line: str) -> None:
+    """Tell how a race stands: one takes hours."""
+    Console(stderr=True).print(line, markup=False, soft_wrap=True)
 
 
 def rows(name: str, course: Course, runs: list[Run]) -> list[Row]:
