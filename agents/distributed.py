@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from unienv.errors import named, said
+
 MAX_FAILURES = 3  # restarts of the group before a run is given up
 PULSE = 1.0  # seconds between looks at whether Ray lives
 _PATIENCE = 5.0  # seconds for a cluster to answer
@@ -89,7 +91,7 @@ def session(workers: int, address: str | None) -> Iterator[Callable[[], None]]:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         hint = "" if address is None else "; a cluster with tokens needs RAY_AUTH_MODE=token"
-        raise RuntimeError(f"ray.address={address}: {' '.join(str(error).split())}{hint}") from error
+        raise RuntimeError(f"ray.address={address}: {said(error)}{hint}") from error
     try:
         here = ray.get_runtime_context().get_node_id()
         (raylet,) = (node for node in ray.nodes() if node["NodeID"] == here)
@@ -145,9 +147,8 @@ def _replica(work: Work, failure: Path, argument: dict[str, Any]) -> None:
         work(argument)
     except Exception as error:
         if not _lost_others(error):
-            one_line = " ".join(f"{type(error).__name__}: {error}".split())
             with suppress(OSError):  # a full disk holds an empty file, which tells that there was something
-                failure.write_text(f"{one_line}\n\n{''.join(traceback.format_exception(error))}")
+                failure.write_text(f"{named(error)}\n\n{''.join(traceback.format_exception(error))}")
         raise
 
 

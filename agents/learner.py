@@ -23,6 +23,7 @@ from agents.world_model import survey
 from encoders.precision import autocast, has_bfloat16
 from encoders.size import count_parameters
 from encoders.tensors import load_tensors, save_tensors
+from unienv.errors import said
 
 MakeEnvs = Callable[[int], VectorEnv]  # number of worlds -> environments in SAME_STEP mode
 _PLAY = 4  # horizons of a round of play: enough for some thousand steps with feedback worth telling
@@ -181,7 +182,7 @@ class Learner:
             self.network.load_state_dict(weights)
             checkpoint.restore_optimiser(self.network, self.optimiser, shared)
         except (RuntimeError, ValueError) as error:
-            raise ValueError(f"{source} holds another network: {' '.join(str(error).split())}") from None
+            raise ValueError(f"{source} holds another network: {said(error)}") from None
         steps = shared.get("steps", torch.empty(0))
         if steps.shape != () or steps.dtype != torch.int64 or steps < 0:
             raise ValueError(f"{source / 'agent.safetensors'} is no checkpoint: it has no count of steps")

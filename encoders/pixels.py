@@ -18,6 +18,7 @@ from torch.nn import functional
 from encoders.gaussian import Gaussian
 from encoders.tensors import load_tensors, save_tensors
 from unienv.aside import write_aside
+from unienv.errors import named
 
 TILE = 8  # pixels a side of what one latent stands for
 
@@ -147,6 +148,6 @@ def load_pixels(folder: Path) -> PixelVAE:
             vae = PixelVAE(config)
         vae.load_state_dict(weights)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
-        told = " ".join(f"{type(error).__name__}: {error}".split())
+        told = named(error)
         raise ValueError(f"the picture model in {folder} is damaged: {told[:300]}") from None
     return vae.requires_grad_(False).eval()

@@ -18,6 +18,7 @@ from agents.bridge import check_bridge
 from agents.network import AgentConfig
 from agents.ppo import PPOConfig
 from experiments.values import check_plain, read_yaml
+from unienv.errors import said
 from unienv.registry import parameters_of, world_class, world_names
 from unienv.spelling import nearest
 
@@ -135,7 +136,7 @@ def load(folder: Path, kind: type[Config] = RunConfig) -> Config:
     try:
         values = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path} can't be read: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path} can't be read: {said(error)}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds no settings of a run")
     study, wanted = values.get("study", RunConfig.study), kind().study  # type: ignore[attr-defined]

@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from unienv.aside import write_aside
+from unienv.errors import said
 
 _SHEET = Path(__file__).with_suffix(".css")
 _HEAD = Path(__file__).with_suffix(".html")
@@ -51,7 +52,7 @@ def read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     try:
         values = parse(path.read_text(encoding="utf-8"))
     except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path} is damaged: {said(error)}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path} should hold names and values, not {type(values).__name__}")
     return values

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 from agents.distributed import PULSE, session, worker_environment
+from unienv.errors import named
 
 Work = Callable[[Any, str], None]
 Start = Callable[[str], None]
@@ -81,7 +82,7 @@ def _here(work: Work, argument: Any) -> Iterator[tuple[Start, Ended]]:
         try:
             work(argument, name)
         except Exception as error:  # whatever a job raises, the others go on
-            yield name, _one_line(error)
+            yield name, named(error)
         else:
             yield name, None
 
@@ -119,9 +120,9 @@ def _on_ray(work: Work, argument: Any, workers: int, address: str | None) -> Ite
                 try:
                     ray.get(reference)
                 except RayTaskError as error:
-                    yield name, _one_line(error.cause)
+                    yield name, named(error.cause)
                 except RayError as error:
-                    yield name, _one_line(error)
+                    yield name, named(error)
                 else:
                     yield name, None
 
@@ -136,7 +137,3 @@ def _with_threads(shared: tuple[Work, Any], name: str) -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     work, argument = shared
     work(argument, name)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

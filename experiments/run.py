@@ -27,6 +27,7 @@ from agents.distributed import RayLostError
 from experiments.config import ConfigError, to_yaml
 from experiments.studies import STUDIES
 from unienv.aside import write_aside
+from unienv.errors import named, said
 from unienv.spelling import nearest
 
 _PACKAGES = ("unienv", "encoders", "agents", "experiments")
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> int:
         return 2
     except Exception as error:  # as may the constructor of an environment of the user's own
         what = "nothing can be written" if _is_full(error) else "the environment can't be built"
-        console.print(f"[red]error:[/red] {what}: {escape(_named(error))}", soft_wrap=True)
+        console.print(f"[red]error:[/red] {what}: {escape(named(error))}", soft_wrap=True)
         return 2
     try:
         summary = study.run(config, folder, console)
@@ -65,8 +66,8 @@ def _told(error: Exception, config: Any, folder: Path | None) -> str:
     if isinstance(error, RayLostError) and folder is not None:
         return f"{error}; {_go_on(config, folder)}"
     if isinstance(error, RuntimeError | ValueError) and _is_own(error):
-        return " ".join(str(error).split())
-    told = _named(error)
+        return said(error)
+    told = named(error)
     if folder is not None:
         with contextlib.suppress(OSError):
             write_aside(folder / "failure.txt", traceback.format_exc())
@@ -95,13 +96,9 @@ def _go_on(config: Any, folder: Path) -> str:
     return f"continue with {study}resume={folder}"
 
 
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
 def _study(arguments: list[str]) -> ModuleType:
-    named = [a.partition("=")[2] for a in arguments if a.startswith("study=")]
-    name = named[-1] if named else "training"
+    given = [a.partition("=")[2] for a in arguments if a.startswith("study=")]
+    name = given[-1] if given else "training"
     if name not in STUDIES:
         raise ConfigError(f"there is no study {name!r}; did you mean {nearest(name, STUDIES)!r}?")
     return importlib.import_module(STUDIES[name])

@@ -13,6 +13,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from unienv.errors import named, said
+
 ADDRESS = "127.0.0.1"
 LONGEST = 1 << 16  # bytes of a request's body
 _HEADERS = {
@@ -94,9 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
         except _Refused as refused:
             status, told = refused.args[0], {"error": refused.args[1]}
         except ValueError as error:
-            status, told = HTTPStatus.BAD_REQUEST, {"error": _line(error)}
+            status, told = HTTPStatus.BAD_REQUEST, {"error": said(error)}
         except Exception as error:  # an environment of the user's own may raise anything
-            status, told = HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"{type(error).__name__}: {_line(error)}"}
+            status, told = HTTPStatus.INTERNAL_SERVER_ERROR, {"error": named(error)}
         self._send(status, told)
 
     def _check_sender(self) -> None:
@@ -161,7 +163,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: the terminal is for what concerns the person at it."""
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agents.distributed import session, worker_environment
 from experiments.config import RayConfig
+from unienv.errors import said
 from unienv.separability.plugin import fit, infer
 from unienv.separability.result import Estimate
 from unienv.separability.shards import Shard, check_spans, count, sums_of
@@ -121,4 +122,4 @@ def _on_ray(config: RayConfig, work: Work, shards: Sequence[Shard], *shared: Any
         except RayTaskError as error:
             raise error.cause from None
         except RayError as error:
-            raise RuntimeError(f"{shard.path}: {' '.join(str(error).split())}") from None
+            raise RuntimeError(f"{shard.path}: {said(error)}") from None

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from unienv.errors import said
+
 
 def read_arrays(path: str | Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of a file by name: all, or of `names` those that it has.
@@ -22,7 +24,7 @@ def read_arrays(path: str | Path, names: Iterable[str] | None = None) -> dict[st
     except FileNotFoundError:
         raise
     except Exception as error:  # numpy, zipfile and zlib raise all sorts for damaged files
-        told = " ".join(str(error).split())
+        told = said(error)
         raise ValueError(told or f"a {type(error).__name__} in reading it") from None
     for name, array in arrays.items():
         _check(name, array)

@@ -16,6 +16,7 @@ from encoders.tensors import load_tensors, save_tensors
 from encoders.text.tokens import Tokens, load_tokens, save_tokens
 from encoders.text.vae import TextVAE, VAEConfig
 from unienv.aside import write_aside
+from unienv.errors import named
 
 _WEIGHTS, _SHAPE, _TOKENS = "vae.safetensors", "vae.json", "tokens.json"
 
@@ -49,7 +50,7 @@ def load_text(folder: Path) -> tuple[TextVAE, Tokens]:
         vae = _make(json.loads((folder / _SHAPE).read_text(encoding="utf-8")), len(tokens))
         vae.load_state_dict(weights)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
-        told = " ".join(f"{type(error).__name__}: {error}".split())
+        told = named(error)
         raise ValueError(f"the text model in {folder} is damaged: {told[:300]}") from None
     return vae.requires_grad_(False).eval(), tokens
 

@@ -9,6 +9,7 @@ from typing import Any, SupportsInt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from unienv.aside import write_aside
+from unienv.errors import named
 from unienv.modality import PAD, Vocabulary
 
 _SPECIAL = 4  # padding, begin, end, mask
@@ -186,7 +187,7 @@ def load_tokens(path: Path) -> Tokens:
     except FileNotFoundError:
         raise ValueError(f"there is no file of tokens {path}") from None
     except Exception as error:  # `tokenizers` raises nothing more special
-        told = " ".join(f"{type(error).__name__}: {error}".split())
+        told = named(error)
         raise ValueError(f"{path} is no file of tokens, or damaged: {told}") from None
 
 

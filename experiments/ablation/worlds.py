@@ -17,6 +17,7 @@ from experiments.game import Game
 from experiments.page import picture_uri
 from unienv.adapt import make_env
 from unienv.env import WorldEnv
+from unienv.errors import named
 from unienv.modality import IMAGE, TEXT, VIDEO, check_modalities
 from unienv.registry import parameters_of, world_class
 from unienv.signal import SIGNALS
@@ -48,7 +49,7 @@ def _tell(config: AblationConfig, cell: Cell) -> dict[str, Any]:
             ours = _of_world(name, played.world, parameters) if isinstance(played, WorldEnv) else None
             return {"coupling": cell.coupling, **_of_env(env), **(ours or _of_other(env, parameters))}
     except Exception as error:  # an environment of the user's own may raise anything
-        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+        return {"error": named(error)}
 
 
 def _of_env(env: gym.Env) -> dict[str, Any]:

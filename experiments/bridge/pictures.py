@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.bridge.summary import Summary, at
 from experiments.page import picture_uri, rows_of
+from unienv.errors import said
 
 _SHOWN = 8
 _SIDE = 128  # pixels that a small picture is enlarged to, in whole multiples
@@ -45,7 +46,7 @@ def _pixels(value: Any, index: int, folder: Path, field: str) -> np.ndarray:
                 value = archive[field][index]
         pixels = np.asarray(value, float)
     except (ValueError, TypeError, OSError, EOFError, KeyError, IndexError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{source} should hold {field} (H, W, 3); {' '.join(str(error).split())}") from None
+        raise ValueError(f"{source} should hold {field} (H, W, 3); {said(error)}") from None
     if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size or not np.isfinite(pixels).all():
         raise ValueError(f"{source} should hold {field} (H, W, 3) of numbers, got the shape {pixels.shape}")
     return np.round(np.clip(pixels * (255 if pixels.max() <= 1 else 1), 0, 255)).astype(np.uint8)

@@ -27,6 +27,7 @@ from zipfile import ZipFile
 
 import numpy as np
 
+from unienv.errors import said
 from unienv.separability.tally import Rows, Sums, Tally, merge, rows_of, sums, tally
 from unienv.separability.transitions import Transitions
 
@@ -145,7 +146,7 @@ def _told_of(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # libraries raise all sorts for damaged files
-        raise ValueError(f"{path} can't be read as transitions: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path} can't be read as transitions: {said(error)}") from None
 
 
 def _look_npz(path: Path) -> Shard:

@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from unienv.actions import Actions
 from unienv.arrays import read_arrays
 from unienv.backend import to_numpy
+from unienv.errors import said
 from unienv.separability.codes import number_rows
 
 MAX_REWARDS = 8  # distinct rewards that are told apart; of more, only the sign is kept
@@ -108,7 +109,7 @@ class Transitions:
             }
             return cls(observation, columns["action"], columns["feedback"], columns["episode"], header["names"])
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            told = " ".join(str(error).split())
+            told = said(error)
             raise ValueError(f"{path} holds no transitions ({told}); write it with Transitions.save") from None
 
 
