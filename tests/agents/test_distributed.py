@@ -118,7 +118,7 @@ def test_replicas_stay_equal_in_worlds_of_their_own(tmp_path, monkeypatch):
         learner = make_learner(build(argument["config"]))
         told = [learner.update() for _ in range(3)][-1]
         told |= {"threads": torch.get_num_threads(), "OMP": os.environ["OMP_NUM_THREADS"], "cwd": os.getcwd()}
-        told |= {"backend": torch.distributed.get_backend(), "worlds": learner.envs.num_envs}
+        told |= {"backend": torch.distributed.get_backend(), "worlds": learner.envs.num_envs, "nice": os.nice(0)}
         folder = Path(argument["folder"])
         save_tensors(folder / f"{rank()}.safetensors", learner.network.state_dict())
         save_tensors(folder / f"worlds-{rank()}.safetensors", learner.collector.tensors())
@@ -139,7 +139,7 @@ def test_replicas_stay_equal_in_worlds_of_their_own(tmp_path, monkeypatch):
     for replica in told:
         assert (replica["steps"], replica["episodes"], replica["worlds"]) == (3 * UPDATE, UPDATE, 4)
         assert (replica["threads"], replica["OMP"]) == (threads, str(threads))
-        assert (replica["cwd"], replica["backend"]) == (os.getcwd(), "gloo")
+        assert (replica["cwd"], replica["backend"], replica["nice"]) == (os.getcwd(), "gloo", os.nice(0))
 
 
 def test_checkpoints_one_after_another_do_not_meet(tmp_path):
