@@ -25,7 +25,7 @@ PRESETS = {
 _FEW = ("ppo.worlds=64", "episodes=192")  # for environments that are slow: small rollouts, and 3 episodes a slot
 SETTINGS = {  # of trials in a world: a version that agents learn, and many episodes where each is a coin's toss
     "match": ("steps=100000", "episodes=10000"),
-    "goto": ("steps=1200000", "ppo.epochs=2", "ppo.play=0.6"),  # objects are told apart after 0.4 to 0.7 million of play
+    "goto": ("steps=1200000", "ppo.epochs=2", "ppo.play=0.6"),  # by the end of play objects are told apart
     "manual": ("steps=2000000",),
     "chase": ("env.num_objects=2", "env.num_motions=2", "steps=300000", "episodes=10000"),
     "describe": ("steps=1000000", "episodes=2000"),
