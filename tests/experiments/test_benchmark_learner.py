@@ -76,7 +76,10 @@ def test_libraries_take_turns_and_one_that_is_absent_is_one_line(monkeypatch, ca
     monkeypatch.setattr(learner, "_PEERS", {"here": cleanrl.__name__, "gone": "no_such_module"})
     told = learner.race(learner.MATCH, 2)
     assert order == [("ours", 0), ("match", 0), ("ours", 1), ("match", 1)] and len(told) == 6
-    assert capsys.readouterr().err == "left out: gone needs no_such_module; pip install 'unienv-lab[peers]'\n"
+    absent, *ended = capsys.readouterr().err.splitlines()
+    assert absent == "left out: gone needs no_such_module; pip install 'unienv-lab[peers]'"
+    names = ("unienv", "here")
+    assert ended == [f"match, seed {s}: {name} there after 0 s, 1 env steps" for s in (0, 1) for name in names]
 
 
 @pytest.mark.parametrize("world, num_actions", [("UniEnv/Match-v0", 2), ("UniEnv/Goto-v0", 5)])

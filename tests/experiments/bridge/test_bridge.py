@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from encoders.text.pretrained import load_text
-from experiments.bridge import jobs, plan
+from experiments.bridge import bench, jobs, measure, plan
 from experiments.run import main
 
 SMALL = [
@@ -29,6 +29,9 @@ def little():
             patch.setattr(jobs, name, 3)
         patch.setattr(jobs, "_GUIDANCES", (1.0, 2.0))
         patch.setattr(jobs, "_GAP", 1e9)
+        patch.setattr(measure, "_FIT_STEPS", 3)
+        patch.setattr(bench, "_ROWS", 64)
+        patch.setattr(bench, "_DRAWN", 16)
         patch.setattr("experiments.bridge.speaker._VAE_STEPS", 3)
         yield
 
