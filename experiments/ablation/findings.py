@@ -80,7 +80,7 @@ def unmeasured(cells: Sequence[CellResult]) -> str:
 
 
 def scores(summary: Summary) -> str:
-    """IQM of each form over all cells, and its range."""
+    """IQM of each form over all cells, and of several cells its range."""
     cells, overall = read.cells(summary), read.at(summary, "overall", "iqm")
     whole = [f"{form} {told(iqm)}" for form in read.forms_of(cells) if (iqm := read.estimate(read.at(overall, form)))]
     said = f"IQM over all cells that have every form: {', '.join(whole)}. " if whole else ""
@@ -90,7 +90,8 @@ def scores(summary: Summary) -> str:
         if values:
             low, high = (signless(end(values)) for end in (min, max))
             parts.append(f"{form} {low}" if low == high else f"{form} {low} to {high}")
-    return f"{said}From the worst cell to the best: {', '.join(parts)}." if parts else said.strip()
+    ranged = parts and len(cells) > 1
+    return f"{said}From the worst cell to the best: {', '.join(parts)}." if ranged else said.strip()
 
 
 def learning(cells: Sequence[CellResult]) -> str:

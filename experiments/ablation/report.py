@@ -128,7 +128,7 @@ def _headline(summary: Summary, cells: Sequence[CellResult]) -> list[tuple[str, 
     best, where = max(gaps, key=lambda pair: pair[0].value, default=(None, ""))
     margin = read.margin(summary)
     return [
-        ("Rank correlation", signless(trend.rho and trend.rho.value), f"{ends(trend.rho)}, of gap and NS"),
+        ("Rank correlation", signless(trend.rho and trend.rho.value), f"{ends(trend.rho)} of gap and NS".strip()),
         ("p", brief(trend.p), f"of the pre-stated test, {number(trend.n, 0)} cells"),
         (
             "Controls",

@@ -296,6 +296,12 @@ def test_a_control_without_a_gap_counts_as_not_shown(summary):
     assert "On 1 of 2 controls" in findings.controls({"controls": rows})
 
 
+def test_a_range_is_told_of_several_cells_only(summary):
+    assert "From the worst cell to the best: joint " in findings.scores(summary)
+    summary["cells"] = summary["cells"][:1]
+    assert findings.scores(summary).startswith("IQM") and "worst" not in findings.scores(summary)
+
+
 def test_forms_that_still_learn_are_named(summary):
     curve = {"steps": [1, 8, 10], "mean": [0.2, 0.5, 0.7]}
     cells = read.cells(changed(summary, 2, curves={"joint": curve}))
