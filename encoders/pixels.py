@@ -148,6 +148,5 @@ def load_pixels(folder: Path) -> PixelVAE:
             vae = PixelVAE(config)
         vae.load_state_dict(weights)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
-        told = named(error)
-        raise ValueError(f"the picture model in {folder} is damaged: {told[:300]}") from None
+        raise ValueError(f"the picture model in {folder} is damaged: {named(error)[:300]}") from None
     return vae.requires_grad_(False).eval()

@@ -24,8 +24,7 @@ def read_arrays(path: str | Path, names: Iterable[str] | None = None) -> dict[st
     except FileNotFoundError:
         raise
     except Exception as error:  # numpy, zipfile and zlib raise all sorts for damaged files
-        told = said(error)
-        raise ValueError(told or f"a {type(error).__name__} in reading it") from None
+        raise ValueError(said(error) or f"a {type(error).__name__} in reading it") from None
     for name, array in arrays.items():
         _check(name, array)
     return arrays

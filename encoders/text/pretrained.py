@@ -50,8 +50,7 @@ def load_text(folder: Path) -> tuple[TextVAE, Tokens]:
         vae = _make(json.loads((folder / _SHAPE).read_text(encoding="utf-8")), len(tokens))
         vae.load_state_dict(weights)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
-        told = named(error)
-        raise ValueError(f"the text model in {folder} is damaged: {told[:300]}") from None
+        raise ValueError(f"the text model in {folder} is damaged: {named(error)[:300]}") from None
     return vae.requires_grad_(False).eval(), tokens
 
 

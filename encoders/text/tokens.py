@@ -187,8 +187,7 @@ def load_tokens(path: Path) -> Tokens:
     except FileNotFoundError:
         raise ValueError(f"there is no file of tokens {path}") from None
     except Exception as error:  # `tokenizers` raises nothing more special
-        told = named(error)
-        raise ValueError(f"{path} is no file of tokens, or damaged: {told}") from None
+        raise ValueError(f"{path} is no file of tokens, or damaged: {named(error)}") from None
 
 
 def _restore(state: Any) -> Tokens:

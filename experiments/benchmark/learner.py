@@ -8,10 +8,8 @@ import importlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rich.console import Console
-
 from experiments.benchmark.judge import Judge
-from experiments.benchmark.timing import Row, Timing, row
+from experiments.benchmark.timing import Row, Timing, row, say
 from experiments.config import RunConfig, build
 from experiments.train import make_learner
 
@@ -75,11 +73,6 @@ def race(course: Course, rounds: int) -> list[Row]:
             end = "there" if judge.reached else "stopped"
             say(f"{course.world}, seed {seed}: {name} {end} after {judge.seconds:.0f} s, {judge.steps:,} env steps")
     return [line for name, runs in told.items() for line in rows(name, course, runs)]
-
-
-def say(line: str) -> None:
-    """Tell how a race stands: one takes hours."""
-    Console(stderr=True).print(line, markup=False, soft_wrap=True)
 
 
 def rows(name: str, course: Course, runs: list[Run]) -> list[Row]:

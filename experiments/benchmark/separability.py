@@ -5,9 +5,8 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from rich.console import Console
 
-from experiments.benchmark.timing import Row, Step, Timing, alternate, row
+from experiments.benchmark.timing import Row, Step, Timing, alternate, row, say
 
 _SEEDS = 40  # data sets of an error rate
 _SHAPES = ((2, 2), (4, 2), (8, 2), (16, 2), (32, 2), (64, 2), (4, 3), (4, 4))  # values a side, modalities
@@ -43,7 +42,8 @@ def _grown(timing: Timing, generator: np.random.Generator) -> list[Row]:
 
         peer = True
     except ImportError:
-        peer = Console(stderr=True).print("left out: dit is not installed")
+        peer = False
+        say("left out: dit is not installed")
     cases, rows = dict[str, Callable[[], Step]](), []
     for side, modalities in _SHAPES:
         table = generator.dirichlet(np.ones(2 * side**modalities)).reshape(*[side] * modalities, 1, 2)

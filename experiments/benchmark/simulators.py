@@ -5,9 +5,8 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from rich.console import Console
 
-from experiments.benchmark.timing import Row, Step, Timing, alternate, row
+from experiments.benchmark.timing import Row, Step, Timing, alternate, row, say
 from experiments.benchmark.worlds import Tally, one_thread, ratio, single, vector, world_ids
 
 _NUM_ENVS = 1024
@@ -35,7 +34,7 @@ def simulators(timing: Timing) -> list[Row]:
             step = make()
             step()
         except (ImportError, gym.error.Error) as error:
-            Console(stderr=True).print(f"left out: {name}: {str(error).splitlines()[0]}", soft_wrap=True)
+            say(f"left out: {name}: {str(error).splitlines()[0]}")
         else:
             cases[name] = lambda step=step: step
     with one_thread():

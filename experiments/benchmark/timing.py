@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rich.console import Console
+
 Row = dict[str, Any]  # name, unit, median, least, most
 Step = Callable[[], int]  # does some work and tells how much was done
 
@@ -14,6 +16,11 @@ class Timing(NamedTuple):
 
     rounds: int  # that a median is taken over
     seconds: float  # of one measurement of a rate
+
+
+def say(line: str) -> None:
+    """Tell what is left out, or how a benchmark of hours stands."""
+    Console(stderr=True).print(line, markup=False, soft_wrap=True)
 
 
 def alternate(cases: Mapping[str, Callable[[], Step]], timing: Timing) -> dict[str, list[float]]:

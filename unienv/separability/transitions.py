@@ -109,8 +109,7 @@ class Transitions:
             }
             return cls(observation, columns["action"], columns["feedback"], columns["episode"], header["names"])
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            told = said(error)
-            raise ValueError(f"{path} holds no transitions ({told}); write it with Transitions.save") from None
+            raise ValueError(f"{path} holds no transitions ({said(error)}); write it with Transitions.save") from None
 
 
 def record(envs: VectorEnv, steps: int, policy: str | Policy = "uniform", seed: int = 0) -> Transitions:

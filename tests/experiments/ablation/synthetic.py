@@ -184,3 +184,9 @@ def make_summary():
         "trials": trials,
         "worlds": {env: make_world(env) for env in PARAMETERS},
     }
+
+
+def changed(summary, index, **values):
+    """With a cell that differs."""
+    cells = [cell | values if i == index else cell for i, cell in enumerate(summary["cells"])]
+    return summary | {"cells": cells}

@@ -6,10 +6,8 @@ from html import escape
 import pytest
 from rich.console import Console
 
-from experiments.ablation import findings
-from experiments.ablation import summary as read
 from experiments.ablation.report import tell, write_report
-from tests.experiments.ablation.synthetic import make_summary
+from tests.experiments.ablation.synthetic import changed, make_summary
 from tests.experiments.test_report import HOSTILE, Page
 
 SECTIONS = ["claims", "headline", "controls", "scores", "cells", "learning", "diagnostics", "failures", "worlds"]
@@ -30,12 +28,6 @@ def sections(source):
 def said(source):
     """Without the difference of spaces."""
     return " ".join(Page(source).said.split())
-
-
-def changed(summary, index, **values):
-    """With a cell that differs."""
-    cells = [cell | values if i == index else cell for i, cell in enumerate(summary["cells"])]
-    return summary | {"cells": cells}
 
 
 @pytest.fixture
@@ -266,46 +258,6 @@ def test_a_cell_without_ns_is_named_and_not_drawn(tmp_path, undrawn, summary):
 
 def test_a_cell_of_bare_returns_is_not_drawn_beside_normalised_ones(tmp_path, undrawn, summary):
     assert "so not drawn: terminal." in said(report(tmp_path, changed(summary, 5, score="J")))
-
-
-@pytest.mark.parametrize(
-    ("gap", "verdict"),
-    [
-        ({"value": 0.3, "low": 0.2, "high": 0.4, "p_corrected": 0.2, "p_step_down": 0.03}, read.AHEAD),
-        ({"value": 0.3, "low": 0.2, "high": 0.4, "p_corrected": 0.2}, read.OPEN),
-        ({"value": 0.3, "low": 0.2, "high": 0.4}, read.OPEN),
-        ({"value": 0.02, "low": 0.01, "high": 0.03, "p_step_down": 0.03, "equivalent": True}, read.SLIGHT),
-        ({"value": 0.0, "low": -0.01, "high": 0.01, "p_step_down": 0.6, "equivalent": True}, read.EQUAL),
-        ({"value": -0.3, "low": -0.4, "high": -0.2, "p_step_down": 1.0, "equivalent": False}, read.BEHIND),
-        ({"value": -0.3, "p_step_down": 0.01}, read.OPEN),
-        (None, read.OPEN),
-    ],
-)
-def test_verdicts(gap, verdict):
-    assert read.cells({"cells": [{"env": "match", "gap": gap}]})[0].verdict == verdict
-
-
-def test_a_trend_that_is_not_significant_is_not_claimed(summary):
-    told = findings.trend({"trend": summary["trend"] | {"p": 0.2}})
-    assert "it is not shown that" in told and "rises" in told
-    assert "not measured" in findings.trend({})
-
-
-def test_a_control_without_a_gap_counts_as_not_shown(summary):
-    rows = [{"env": "match", "coupling": 0, "gap": None, "equivalent": None}, *summary["controls"][:1]]
-    assert "On 1 of 2 controls" in findings.controls({"controls": rows})
-
-
-def test_a_range_is_told_of_several_cells_only(summary):
-    assert "From the worst cell to the best: joint " in findings.scores(summary)
-    summary["cells"] = summary["cells"][:1]
-    assert findings.scores(summary).startswith("IQM") and "worst" not in findings.scores(summary)
-
-
-def test_forms_that_still_learn_are_named(summary):
-    curve = {"steps": [1, 8, 10], "mean": [0.2, 0.5, 0.7]}
-    cells = read.cells(changed(summary, 2, curves={"joint": curve}))
-    assert findings.learning(cells).endswith("last fifth in match 0.5.")
 
 
 def test_long_curves_are_thinned_and_end_where_they_end(tmp_path, summary):
