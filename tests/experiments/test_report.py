@@ -246,9 +246,9 @@ def test_a_long_run_stays_light(tmp_path):
     noise = np.random.default_rng(0).random(20_000)
     lines = (json.dumps(update(i, success=x, kl=x)) for i, x in enumerate(noise.tolist()))
     make_run(tmp_path, updates="\n".join(lines), shown=episodes(200))
-    start = time.perf_counter()
+    start = time.process_time()
     report = write_report(tmp_path)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert report.stat().st_size < 2e6
 
 
