@@ -1,0 +1,43 @@
+"""What the study claims of what world models lose."""
+
+import json
+
+import pytest
+
+from experiments.imagination import plan
+from experiments.imagination.conclude import FAILS, HOLDS, OPEN, conclude
+from experiments.imagination.jobs import Grid
+from experiments.imagination.plan import ImaginationConfig
+
+
+@pytest.fixture
+def claim(tmp_path, monkeypatch):
+    """The verdict on what the product form must lose, of two seeds in a cell that must lose 0.1 nats of two parts."""
+    monkeypatch.setattr(plan, "_MEASURED", (("match", (1.0,)),))
+
+    def verdict(signal, image):
+        found = {"exact-match-1": {"signal": 0.1, "image": 0.1, "text": 0.0}}
+        for seed in (0, 1):
+            found[f"model-match-1-joint-{seed}"] = {"signal": 0.2, "image": 0.3, "text": 0.0}
+            found[f"model-match-1-late-{seed}"] = {"signal": 0.2 + signal, "image": 0.3 + image, "text": 0.0}
+        for name, result in found.items():
+            (tmp_path / "jobs" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "jobs" / name / "result.json").write_text(json.dumps(result))
+        told = conclude(Grid(ImaginationConfig(), tmp_path), {})["claims"][0]
+        assert told["claim"].startswith("Where Eq. (10) fails") and "match-1 signal" in told["evidence"]
+        return told["verdict"]
+
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("signal", "image", "verdict"),
+    [(0.1, 0.1, HOLDS), (0.109, 0.2, HOLDS), (0.12, 0.1, FAILS), (0.08, 0.1, FAILS), (0.1, 0.08, FAILS)],
+)
+def test_of_the_signal_as_much_is_lost_as_must_be_and_of_an_observation_at_least_as_much(claim, signal, image, verdict):
+    assert claim(signal, image) == verdict
+
+
+def test_without_results_nothing_is_decided(tmp_path):
+    claims = conclude(Grid(ImaginationConfig(), tmp_path), {})["claims"]
+    assert [one["verdict"] for one in claims] == [OPEN] * len(claims)
