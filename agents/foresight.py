@@ -51,7 +51,7 @@ def foresee(
     network: Network,
     optimiser: torch.optim.Optimizer,
     play: Play,
-    minibatches: int,
+    updates: int,
     weight: float,
     max_grad_norm: float,
     generator: Generator,
@@ -66,7 +66,7 @@ def foresee(
         network: whose feedback is to come true.
         optimiser: over its parameters.
         play: B steps.
-        minibatches: updates, on B / (2 minibatches) drawn steps each.
+        updates: on B / (2 updates) drawn steps each.
         weight: of foreseeing the next observation, beside feedback.
         max_grad_norm: gradients are scaled down to this norm.
         generator: CPU generator of the draws.
@@ -78,9 +78,9 @@ def foresee(
     device = play.actions.device
     kind = (2 * (play.rewards > 0) + play.terminated.long()).cpu()
     shares = (1.0 / torch.bincount(kind).double())[kind].cumsum(dim=0)
-    size = max(1, len(kind) // (2 * minibatches))
+    size = max(1, len(kind) // (2 * updates))
     totals = {"feedback_loss": 0.0, "evolution_loss": 0.0, "grad_norm": 0.0}
-    for _ in range(minibatches):
+    for _ in range(updates):
         chance = torch.rand(size, dtype=torch.float64, generator=generator) * shares[-1]
         rows = torch.searchsorted(shares, chance).clamp(max=len(kind) - 1).to(device)
         with autocast(device, bfloat16):
@@ -94,4 +94,4 @@ def foresee(
         totals["feedback_loss"] += feedback.item()
         totals["evolution_loss"] += evolution.item()
         totals["grad_norm"] += norm.item()
-    return {name: total / minibatches for name, total in totals.items()}
+    return {name: total / updates for name, total in totals.items()}

@@ -109,7 +109,7 @@ class Learner:
                 self.network,
                 self.optimiser,
                 play,
-                self.ppo.minibatches,
+                self.ppo.minibatches * math.ceil(num_steps / self.ppo.horizon),
                 self.ppo.evolution,
                 self.ppo.max_grad_norm,
                 self.minibatches,

@@ -25,11 +25,11 @@ PRESETS = {
 _FEW = ("ppo.worlds=64", "episodes=192")  # for environments that are slow: small rollouts, and 3 episodes a slot
 SETTINGS = {  # of trials in a world: a version that agents learn, and many episodes where each is a coin's toss
     "match": ("steps=100000", "episodes=10000"),
-    "goto": ("steps=1200000", "ppo.epochs=2", "ppo.play=0.6"),  # by the end of play objects are told apart
+    "goto": ("steps=800000",),
     "manual": (
         *("env.size=2", "env.num_keys=2", "env.paraphrases=1", "env.horizon=6"),
         *("steps=1000000", "ppo.play=0.6", "episodes=2000"),
-        "ppo.minibatches=32",  # many updates: attempts at the door are rare, and much is to be learned from few
+        "ppo.minibatches=16",  # many updates: attempts at the door are rare, and much is to be learned from few
     ),
     "chase": ("env.num_objects=2", "env.num_motions=2", "steps=300000", "episodes=10000"),
     "describe": ("steps=1000000", "episodes=2000"),

@@ -21,11 +21,10 @@ class Course(NamedTuple):
     success: float  # share of the last 1000 episodes
     limit: float  # seconds
     steps: int  # that our step size falls along
-    epochs: int  # of ours on each rollout
 
 
-MATCH = Course("match", 0.95, 150.0, 200_000, 1)
-GOTO = Course("goto", 0.5, 1400.0, 1_200_000, 2)
+MATCH = Course("match", 0.95, 150.0, 200_000)
+GOTO = Course("goto", 0.5, 1400.0, 600_000)
 
 _PEERS = {
     "Stable-Baselines3 PPO": "experiments.benchmark.peers.sb3",
@@ -101,5 +100,4 @@ def ours(course: Course, seed: int, judge: Judge) -> int:
 
 
 def _config(course: Course, seed: int) -> RunConfig:
-    own = {"steps": course.steps, "ppo": {"epochs": course.epochs}, "seed": seed, "device": "cpu"}
-    return build({"env": {"id": course.world}, **own})
+    return build({"env": {"id": course.world}, "steps": course.steps, "seed": seed, "device": "cpu"})

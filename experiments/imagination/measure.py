@@ -26,7 +26,7 @@ from unienv.separability.exact import exact
 PARTS = ("signal", "end", "text", "image")
 
 _WORLDS, _STEPS = 256, 4  # of an update
-_BALANCED, _PLAY, _MINIBATCHES = 8, 64, 32  # updates an earlier round of play; steps and minibatches of such a round
+_BALANCED, _PLAY = 8, 64  # updates an earlier round of play; steps of such a round, which has half as many updates
 _HELD_OUT, _CLIP = 25, 2.0
 _UNSEEN = 10_007  # seeds apart from those of training
 
@@ -48,7 +48,7 @@ def measure(cell: Cell, form: str, seed: int, updates: int = UPDATES) -> dict[st
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, updates)
     for _ in range(updates // _BALANCED):
         play, _ = learner.collector.play(_PLAY)
-        foresee(network, optimiser, play, _MINIBATCHES, 1.0, _CLIP, learner.minibatches, learner.bfloat16)
+        foresee(network, optimiser, play, _PLAY // 2, 1.0, _CLIP, learner.minibatches, learner.bfloat16)
     for _ in range(updates):
         play, _ = learner.collector.play(_STEPS)
         with autocast(learner.device, learner.bfloat16):
