@@ -25,7 +25,7 @@ PRESETS = {
 _FEW = ("ppo.worlds=64", "episodes=192")  # for environments that are slow: small rollouts, and 3 episodes a slot
 SETTINGS = {  # of trials in a world: a version that agents learn, and many episodes where each is a coin's toss
     "match": ("steps=100000", "episodes=10000"),
-    "goto": ("steps=800000",),
+    "goto": ("steps=600000",),
     "manual": (
         *("env.size=2", "env.num_keys=2", "env.paraphrases=1", "env.horizon=6"),
         *("steps=1000000", "ppo.play=0.6", "episodes=2000"),
