@@ -24,7 +24,7 @@ class Course(NamedTuple):
 
 
 MATCH = Course("match", 0.95, 150.0, 200_000)
-GOTO = Course("goto", 0.5, 1400.0, 600_000)
+GOTO = Course("goto", 0.5, 1000.0, 600_000)
 
 _PEERS = {
     "Stable-Baselines3 PPO": "experiments.benchmark.peers.sb3",

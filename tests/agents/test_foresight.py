@@ -82,6 +82,14 @@ def test_play_is_no_longer_than_its_share(total, steps):
     assert make_learner(play=0.1, total_steps=total).update()["steps"] == steps
 
 
+@pytest.mark.parametrize("total, updates", [(10_000, 4 * 2), (10 * 16 * 5, 2 * 2), (16, 2)])
+def test_play_has_as_many_updates_a_horizon_as_acting(total, updates, monkeypatch):
+    rounds = []
+    monkeypatch.setattr("agents.learner.foresee", lambda *args: rounds.append(args[3]) or {})
+    make_learner(play=0.1, total_steps=total, minibatches=2).update()
+    assert rounds == [updates]
+
+
 def test_without_a_share_there_is_no_play():
     assert "policy_loss" in make_learner(play=0.0).update()
 
