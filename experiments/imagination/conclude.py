@@ -95,16 +95,20 @@ def _score(one: Found) -> float:
 
 
 def _loses(told: Sequence[Found]) -> dict[str, str]:
-    """Of an observation more may be lost, since places are foreseen apart: what shows at k of them counts k times."""
     claim = (
         "Where Eq. (10) fails, the product form loses as many nats of the signal as it must, and of the next "
         "observation at least as many, within 10 % or 0.005 nats"
     )
     rows = [(name, part, of) for name, part, of in _parts(told) if of["exact"] > ZERO]
-    more = [(of["lost"]["value"] - of["exact"], part, max(_NEAR, _CLOSE * of["exact"])) for _, part, of in rows]
-    met = [excess >= -most and (excess <= most or part != "signal") for excess, part, most in more]
+    met = [_as_must_be(part, of) for _, part, of in rows]
     verdict = HOLDS if rows and all(met) else FAILS if rows else OPEN
     return {"claim": claim, "verdict": verdict, "evidence": _evidence(rows)}
+
+
+def _as_must_be(part: str, of: Found) -> bool:
+    """Of an observation more may be lost, since places are foreseen apart: what shows at k of them counts k times."""
+    excess, slack = of["lost"]["value"] - of["exact"], max(_NEAR, _CLOSE * of["exact"])
+    return abs(excess) <= slack if part == "signal" else excess >= -slack
 
 
 def _nothing(told: Sequence[Found]) -> dict[str, str]:

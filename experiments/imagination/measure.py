@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.distribution import descend
-from agents.foresight import Play, foresee
+from agents.foresight import Play
 from agents.learner import Learner
 from agents.network import AgentConfig, Decision, Network
 from agents.ppo import PPOConfig
@@ -26,7 +26,8 @@ from unienv.separability.exact import exact
 PARTS = ("signal", "end", "text", "image")
 
 _WORLDS, _STEPS = 256, 4  # of an update
-_BALANCED, _PLAY = 8, 64  # updates an earlier round of play; steps of such a round, which has half as many updates
+_BALANCED = 8  # updates a round of play before them, which an agent's learner makes
+_ENDLESS = 1 << 80  # steps: over the rounds of play the step size does not fall
 _HELD_OUT, _CLIP = 25, 2.0
 _UNSEEN = 10_007  # seeds apart from those of training
 
@@ -41,14 +42,13 @@ def measure(cell: Cell, form: str, seed: int, updates: int = UPDATES) -> dict[st
         cell: the world.
         form: of Psi.
         seed: of weights and play.
-        updates: each on fresh play.
+        updates: of the second part, each on fresh play.
     """
     learner = _make(cell, form, seed)
     optimiser, network = learner.optimiser, learner.network
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, updates)
     for _ in range(updates // _BALANCED):
-        play, _ = learner.collector.play(_PLAY)
-        foresee(network, optimiser, play, _PLAY // 2, 1.0, _CLIP, learner.minibatches, learner.bfloat16)
+        learner.update()
     for _ in range(updates):
         play, _ = learner.collector.play(_STEPS)
         with autocast(learner.device, learner.bfloat16):
@@ -86,7 +86,7 @@ def exact_figures(cell: Cell) -> dict[str, float]:
 
 
 def _make(cell: Cell, form: str, seed: int) -> Learner:
-    ppo = PPOConfig(worlds=_WORLDS)
+    ppo = PPOConfig(worlds=_WORLDS, play=1.0, evolution=1.0, max_grad_norm=_CLIP)
     agent = AgentConfig(psi=form, imagine=0)
     make = partial(make_vector, cell.env, **cell.parameters)
-    return Learner(make, agent, ppo, total_steps=1, seed=seed, device=torch.device("cpu"))
+    return Learner(make, agent, ppo, total_steps=_ENDLESS, seed=seed, device=torch.device("cpu"))

@@ -12,7 +12,7 @@ _HOW = """\
 Log-losses are means of -log p in nats a step, of play that was not learned from; "lost" is that of the product form
 less that of the joint form, paired by seed, and "exact" what any product form must lose under uniform actions: of the
 signal its non-separability, of a next observation what other modalities tell of it. Places of an observation are
-foreseen apart, so that of it more is lost: what shows at k places counts k times. Scores are
+foreseen apart, so that of it more may be lost: what shows at k places counts k times. Scores are
 (J - J of chance) / (J of the oracle - J of chance); differences are to "model-free", paired by seed. Means over seeds
 with Student's t intervals at the 95 % level. `p` is the exact two-sided sign-flip test, which with n seeds gives no
 less than 2/2^n; it is not corrected for the number of differences. All learners have equal environment steps:

@@ -9,7 +9,7 @@ from experiments.pool import Job
 from unienv.registry import world_class
 
 FORMS = ("joint", "late")
-UPDATES = 250  # of a world model, each on fresh play
+UPDATES = 250  # of a world model after balanced play, each on fresh play
 _MODELS = 3  # seeds of world models: their losses hardly vary
 
 
