@@ -5,34 +5,15 @@ foresee what its actions bring; only then does it learn to act. An agent that ac
 apart by then, such as the nearest object, and may stay there.
 """
 
-from types import MappingProxyType
-from typing import NamedTuple
-
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from agents.distribution import descend
 from agents.network import Network
-from agents.world_model import Codes, evolution_loss
-from encoders.encoder import Prepared, select
+from agents.play import Play
+from agents.world_model import evolution_loss
 from encoders.precision import autocast
-
-
-class Play(NamedTuple):
-    """B steps of random actions.
-
-    Fields:
-        observations: prepared for the encoder, (B, ...) by modality.
-        actions: (B, n) int64, by part; rewards: (B,); terminated: (B,) bool.
-        following: codes (B, P_m) by modality of what each step led to; empty where nobody foresees it.
-    """
-
-    observations: Prepared
-    actions: Tensor
-    rewards: Tensor
-    terminated: Tensor
-    following: Codes = MappingProxyType({})
 
 
 def feedback_loss(log_odds: Tensor, rewards: Tensor, terminated: Tensor) -> Tensor:
@@ -52,6 +33,7 @@ def foresee(
     optimiser: torch.optim.Optimizer,
     play: Play,
     updates: int,
+    rows: int,
     weight: float,
     max_grad_norm: float,
     generator: Generator,
@@ -66,7 +48,8 @@ def foresee(
         network: whose feedback is to come true.
         optimiser: over its parameters.
         play: B steps.
-        updates: on B / (2 updates) drawn steps each.
+        updates: steps of the optimiser.
+        rows: of play that an update draws, with replacement.
         weight: of foreseeing the next observation, beside feedback.
         max_grad_norm: gradients are scaled down to this norm.
         generator: CPU generator of the draws.
@@ -76,20 +59,18 @@ def foresee(
         Means over the updates, in nats a step of the balanced draws: feedback_loss and evolution_loss; and grad_norm.
     """
     device = play.actions.device
-    kind = (2 * (play.rewards > 0) + play.terminated.long()).cpu()
+    kind = play.kind.cpu()
     shares = (1.0 / torch.bincount(kind).double())[kind].cumsum(dim=0)
-    size = max(1, len(kind) // (2 * updates))
     totals = {"feedback_loss": 0.0, "evolution_loss": 0.0, "grad_norm": 0.0}
     for _ in range(updates):
-        chance = torch.rand(size, dtype=torch.float64, generator=generator) * shares[-1]
-        rows = torch.searchsorted(shares, chance).clamp(max=len(kind) - 1).to(device)
+        chance = torch.rand(rows, dtype=torch.float64, generator=generator) * shares[-1]
+        drawn = torch.searchsorted(shares, chance).clamp(max=len(kind) - 1).to(device)
         with autocast(device, bfloat16):
-            observations = select(play.observations, rows)
-            decision = network(observations, network.initial_carry(size))
-            log_odds = network.choices.at(decision.feedback, play.actions[rows])
-            feedback = feedback_loss(log_odds, play.rewards[rows], play.terminated[rows])
-            following = {name: of[rows] for name, of in play.following.items()}
-            evolution = evolution_loss(network.evolution, decision, observations, play.actions[rows], following)
+            steps = play.select(drawn)
+            decision = network(steps.observations, network.initial_carry(rows))
+            log_odds = network.choices.at(decision.feedback, steps.actions)
+            feedback = feedback_loss(log_odds, steps.rewards, steps.terminated)
+            evolution = evolution_loss(network.evolution, decision, steps.observations, steps.actions, steps.following)
         norm = descend(network, optimiser, feedback + weight * evolution, max_grad_norm)
         totals["feedback_loss"] += feedback.item()
         totals["evolution_loss"] += evolution.item()

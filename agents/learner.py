@@ -16,6 +16,7 @@ from agents.distribution import DivergedError, all_reduce_sum, num_replicas, ran
 from agents.foresight import foresee
 from agents.imagination import imagine
 from agents.network import AgentConfig, Network, make_network
+from agents.play import Replay
 from agents.policies import NetworkPolicy
 from agents.ppo import PPOConfig, improve
 from agents.rollout import Collector, Episodes, Rollout
@@ -27,6 +28,10 @@ from unienv.errors import said
 
 MakeEnvs = Callable[[int], VectorEnv]  # number of worlds -> environments in SAME_STEP mode
 _PLAY = 4  # horizons of a round of play: enough for some thousand steps with feedback worth telling
+_ROWS = 256  # steps that an update of play draws, over all replicas; with 64 what is rare is never learned
+_DRAWS = 2  # of a step of play, on average
+_KEPT = 4096  # steps of play of a kind of feedback that are remembered, over all replicas
+_REPLAY = "replay."  # prefix of its tensors in checkpoints
 _SLOTS = 1 << 20  # seeds apart that replicas and runs keep
 
 
@@ -69,6 +74,7 @@ class Learner:
         self.actions = torch.Generator(device).manual_seed(2 * own)
         self.minibatches = torch.Generator().manual_seed(2 * own + 1)
         self.collector = Collector(self.envs, self.network, self.actions, seed * _SLOTS + rank() * ppo.worlds)
+        self.replay = Replay(max(1, _KEPT // num_replicas()))
         self.steps = 0
         self.acting = False  # play is over, and stays so when a run is made longer
 
@@ -93,6 +99,7 @@ class Learner:
         if not self.acting:
             to_play = math.ceil((self.ppo.play * self.total_steps - self.steps) / self.ppo.worlds)
             return self._play(min(to_play, _PLAY * self.ppo.horizon))
+        self.replay.clear()
         with autocast(self.device, self.bfloat16):
             rollout, episodes = self.collector.collect(self.ppo.horizon)
         with _learning_from(rollout):
@@ -104,12 +111,14 @@ class Learner:
 
     def _play(self, num_steps: int) -> dict[str, Any]:
         play, episodes = self.collector.play(num_steps)
-        with _learning_from(play):
+        known = self.replay.add(play)
+        with _learning_from(known):
             told = foresee(
                 self.network,
                 self.optimiser,
-                play,
-                self.ppo.minibatches * math.ceil(num_steps / self.ppo.horizon),
+                known,
+                math.ceil(_DRAWS * self.ppo.worlds * num_steps / _ROWS),
+                max(1, _ROWS // num_replicas()),
                 self.ppo.evolution,
                 self.ppo.max_grad_norm,
                 self.minibatches,
@@ -201,18 +210,25 @@ class Learner:
 
     def _own_tensors(self) -> dict[str, Tensor]:
         generators = {"actions": self.actions.get_state(), "minibatches": self.minibatches.get_state()}
-        return {**generators, **self.collector.tensors()}
+        replay = {_REPLAY + name: tensor for name, tensor in self.replay.tensors().items()}
+        return {**generators, **self.collector.tensors(), **replay}
 
     def _restore_own(self, path: Path) -> None:
         tensors, mine = load_tensors(path), self._own_tensors()
+        play = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_REPLAY)}
         fewer = len(tensors.get("start", ())) != self.envs.num_envs  # saved among another number of workers
-        kept = ("actions", "minibatches") if fewer else tuple(mine)
+        kept = ("actions", "minibatches") if fewer else tuple(name for name in mine if not name.startswith(_REPLAY))
         if {name: _form(tensors.get(name)) for name in kept} != {name: _form(mine[name]) for name in kept}:
             raise ValueError(f"{path} holds other worlds than this run's, or is damaged")
         self.actions.set_state(tensors.pop("actions"))
         self.minibatches.set_state(tensors.pop("minibatches"))
         restart = self.seed * _SLOTS + rank() * self.ppo.worlds + self.steps
         self.collector.restore({} if fewer else tensors, restart_seed=restart)
+        try:
+            like = self.collector.still()
+            self.replay.restore({} if fewer else {n.removeprefix(_REPLAY): t for n, t in play.items()}, like)
+        except ValueError as error:
+            raise ValueError(f"{path} holds other worlds than this run's, or is damaged: {error}") from None
 
 
 @contextmanager

@@ -24,7 +24,7 @@ class PPOConfig:
     play: float = 0.1  # share of the steps spent on random actions first, to learn what feedback they bring
     horizon: int = 16  # T, steps of a rollout
     epochs: int = 1  # passes over a rollout
-    minibatches: int = 8  # parts of a pass, each of whole worlds; and updates a horizon of play
+    minibatches: int = 8  # parts of a pass, each of whole worlds
     lr: float = 2e-3  # Adam's step size, falling linearly to 0 over the run
     gamma: float = 0.95  # discount of J
     lam: float = 0.95  # lambda of the advantages

@@ -10,8 +10,8 @@ from gymnasium.vector import VectorEnv
 from torch import Generator, Tensor
 
 from agents.distribution import DivergedError
-from agents.foresight import Play
 from agents.network import Network
+from agents.play import Play
 from agents.world_model import Codes, last_observations
 from encoders.encoder import Prepared, merge
 from unienv.actions import Actions
@@ -105,6 +105,14 @@ class Collector:
         observations, following, *columns = zip(*steps, strict=True)
         columns = [torch.cat(column) for column in columns]
         return Play(merge(observations), *columns, following=_join(following)), episodes
+
+    def still(self) -> Play:
+        """N steps of the form of those that `play` takes, none of them taken."""
+        count, evolution = self.envs.num_envs, self.network.evolution
+        actions = torch.zeros(count, len(self.actions.nvec), dtype=torch.int64, device=self.device)
+        rewards, terminated = torch.zeros(count, device=self.device), torch.zeros_like(self.start)
+        following = {} if evolution is None else evolution.codes(self.prepared)
+        return Play(self.prepared, actions, rewards, terminated, following)
 
     def tensors(self) -> dict[str, Tensor]:
         """Memory, tallies and, for worlds that can be saved, their snapshot."""

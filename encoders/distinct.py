@@ -27,6 +27,11 @@ class Distinct(NamedTuple):
         """The same for entries `index` of the batch."""
         return Distinct(self.items, self.which[index])
 
+    def compact(self) -> "Distinct":
+        """The same batch without items that stand nowhere in it."""
+        used, which = torch.unique(self.which, return_inverse=True)
+        return Distinct(self.items[used], which)
+
     @staticmethod
     def merge(batches: "Sequence[Distinct]") -> "Distinct":
         """Several batches as one, in order."""

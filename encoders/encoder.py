@@ -87,3 +87,8 @@ def select(prepared: Prepared, index: Tensor) -> Prepared:
         modality: value.select(index) if isinstance(value, Distinct) else value[index]
         for modality, value in prepared.items()
     }
+
+
+def compact(prepared: Prepared) -> Prepared:
+    """The same batch without items that stand nowhere in it."""
+    return {modality: value.compact() if isinstance(value, Distinct) else value for modality, value in prepared.items()}

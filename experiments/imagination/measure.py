@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.distribution import descend
-from agents.foresight import Play
 from agents.learner import Learner
 from agents.network import AgentConfig, Decision, Network
+from agents.play import Play
 from agents.ppo import PPOConfig
 from agents.world_model import evolution_losses
 from encoders.precision import autocast
-from experiments.imagination.plan import UPDATES, Cell
+from experiments.imagination.plan import ROUNDS, UPDATES, Cell
 from unienv.adapt import make_vector
 from unienv.registry import make_world
 from unienv.separability.exact import exact
@@ -26,13 +26,12 @@ from unienv.separability.exact import exact
 PARTS = ("signal", "end", "text", "image")
 
 _WORLDS, _STEPS = 256, 4  # of an update
-_BALANCED = 8  # updates a round of play before them, which an agent's learner makes
 _ENDLESS = 1 << 80  # steps: over the rounds of play the step size does not fall
 _HELD_OUT, _CLIP = 25, 2.0
 _UNSEEN = 10_007  # seeds apart from those of training
 
 
-def measure(cell: Cell, form: str, seed: int, updates: int = UPDATES) -> dict[str, float]:
+def measure(cell: Cell, form: str, seed: int, rounds: int = ROUNDS, updates: int = UPDATES) -> dict[str, float]:
     """Fit a world model of a form to play, and measure it on other play: -log p in nats a step, by part.
 
     First rare feedback has an equal share, as when agents play: what an attempt at a door brings would drown in steps
@@ -42,12 +41,13 @@ def measure(cell: Cell, form: str, seed: int, updates: int = UPDATES) -> dict[st
         cell: the world.
         form: of Psi.
         seed: of weights and play.
+        rounds: of balanced play, which an agent's learner makes.
         updates: of the second part, each on fresh play.
     """
     learner = _make(cell, form, seed)
     optimiser, network = learner.optimiser, learner.network
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, updates)
-    for _ in range(updates // _BALANCED):
+    for _ in range(rounds):
         learner.update()
     for _ in range(updates):
         play, _ = learner.collector.play(_STEPS)

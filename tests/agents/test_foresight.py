@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from agents.choices import Choices
-from agents.foresight import Play, feedback_loss, foresee
+from agents.foresight import feedback_loss, foresee
+from agents.play import Play
 from tests.agents.tiny import STAIRS, make_learner, small
 
 
@@ -42,7 +43,8 @@ def test_rare_feedback_is_seen_as_often_as_common_feedback():
     rewarded = torch.arange(4000) == 7
     play = Play({"text": torch.arange(4000)}, torch.zeros(4000, 1, dtype=torch.int64), rewarded.float(), rewarded)
     book = Book()
-    foresee(book, torch.optim.SGD(book.parameters(), 0.0), play, 2, 0.0, 1.0, torch.Generator().manual_seed(0), False)
+    optimiser = torch.optim.SGD(book.parameters(), 0.0)
+    foresee(book, optimiser, play, 2, 1000, 0.0, 1.0, torch.Generator().manual_seed(0), False)
     assert len(book.seen) == 1000
     assert 400 < int((book.seen == 7).sum()) < 600
 
@@ -56,9 +58,9 @@ def test_predictions_come_true():
     )
     book, generator = Book(), torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(book.parameters(), 0.1)
-    first = foresee(book, optimiser, play, 10, 0.0, 1.0, generator, False)["feedback_loss"]
+    first = foresee(book, optimiser, play, 10, 32, 0.0, 1.0, generator, False)["feedback_loss"]
     for _ in range(10):
-        last = foresee(book, optimiser, play, 10, 0.0, 1.0, generator, False)["feedback_loss"]
+        last = foresee(book, optimiser, play, 10, 32, 0.0, 1.0, generator, False)["feedback_loss"]
     assert first > 0.8 and last < 0.05
     assert (book.log_odds.sign() == torch.tensor([[-1.0, 1.0], [1.0, -1.0]])).all()
 
@@ -82,12 +84,12 @@ def test_play_is_no_longer_than_its_share(total, steps):
     assert make_learner(play=0.1, total_steps=total).update()["steps"] == steps
 
 
-@pytest.mark.parametrize("total, updates", [(10_000, 4 * 2), (10 * 16 * 5, 2 * 2), (16, 2)])
-def test_play_has_as_many_updates_a_horizon_as_acting(total, updates, monkeypatch):
+@pytest.mark.parametrize("total, updates", [(10_000, 2), (20 * 16 * 5, 2), (16 * 5, 1)])
+def test_play_draws_every_step_twice_on_average_and_256_an_update(total, updates, monkeypatch):
     rounds = []
-    monkeypatch.setattr("agents.learner.foresee", lambda *args: rounds.append(args[3]) or {})
-    make_learner(play=0.1, total_steps=total, minibatches=2).update()
-    assert rounds == [updates]
+    monkeypatch.setattr("agents.learner.foresee", lambda *args: rounds.append(args[3:5]) or {})
+    make_learner(play=0.1, total_steps=total).update()
+    assert rounds == [(updates, 256)]
 
 
 def test_without_a_share_there_is_no_play():

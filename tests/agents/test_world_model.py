@@ -233,7 +233,7 @@ def test_the_next_observations_of_other_worlds_are_foreseen_after_some_play(env,
     optimiser, generator = torch.optim.Adam(network.parameters(), lr=5e-3), torch.Generator().manual_seed(0)
     for _ in range(rounds):
         play, _ = learner.collector.play(8)
-        foresee(network, optimiser, play, 8, 1.0, 2.0, generator, False)
+        foresee(network, optimiser, play, 8, len(play.actions) // 16, 1.0, 2.0, generator, False)
     loss = float(sum(losses(network, held_out).values()).mean())
     assert rival > 1.0 and loss < share * rival, (loss, rival)
 

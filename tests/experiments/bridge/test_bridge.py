@@ -31,7 +31,7 @@ def little():
         patch.setattr(jobs, "_GAP", 1e9)
         patch.setattr(measure, "_FIT_STEPS", 3)
         patch.setattr(bench, "_ROWS", 64)
-        patch.setattr(bench, "_DRAWN", 16)
+        patch.setattr(bench, "_DRAWN", 4)
         patch.setattr("experiments.bridge.speaker._VAE_STEPS", 3)
         yield
 

@@ -16,14 +16,14 @@ SMALL = {"num_colours": 2, "num_shapes": 2}
 def tiny(monkeypatch):
     monkeypatch.setattr(plan, "_MEASURED", (("match", (1.0,)),))
     monkeypatch.setattr(plan, "_MODELS", 1)
-    monkeypatch.setitem(plan.TRAINED, "match", ("steps=4096", "ppo.worlds=64", "ppo.minibatches=2"))
+    monkeypatch.setitem(plan.TRAINED, "match", ("steps=1024", "ppo.worlds=32", "ppo.minibatches=2"))
     monkeypatch.delitem(plan.TRAINED, "goto")
-    monkeypatch.setattr(measure, "measure", partial(measure.measure, updates=2))
+    monkeypatch.setattr(measure, "measure", partial(measure.measure, rounds=0, updates=2))
     monkeypatch.setattr(measure, "_HELD_OUT", 1)
 
 
 def test_all_is_done_once_and_told(tiny, tmp_path, capsys):
-    arguments = ["study=imagination", "seeds=1", "episodes=64", "ray.workers=0"]
+    arguments = ["study=imagination", "seeds=1", "episodes=16", "ray.workers=0"]
     assert main([*arguments, f"runs={tmp_path}", "json=true"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     (folder,) = tmp_path.iterdir()
@@ -51,7 +51,7 @@ def test_a_joint_world_model_foresees_what_one_in_product_form_cannot(monkeypatc
     """Of the ln 2 nats of the signal at full coupling, most after a few updates."""
     monkeypatch.setattr(measure, "_HELD_OUT", 2)
     cell = Cell("match", SMALL | {"coupling": 1.0})
-    joint, late = (measure.measure(cell, form, seed=0, updates=8)["signal"] for form in plan.FORMS)
+    joint, late = (measure.measure(cell, form, seed=0, rounds=1, updates=4)["signal"] for form in plan.FORMS)
     assert late > 0.65 and joint < 0.7 * late
 
 
