@@ -28,7 +28,7 @@ SETTINGS = {  # of trials in a world: a version that agents learn, and many epis
     "goto": ("steps=600000",),
     "manual": (
         *("env.size=2", "env.num_keys=2", "env.paraphrases=1", "env.horizon=6"),
-        *("steps=500000", "ppo.play=0.2", "episodes=2000"),
+        *("steps=600000", "ppo.play=0.4", "episodes=2000"),  # attempts are rare: many to learn from
     ),
     "chase": ("env.num_objects=2", "env.num_motions=2", "steps=300000", "episodes=10000"),
     "describe": ("steps=1000000", "episodes=2000"),

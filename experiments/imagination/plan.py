@@ -9,8 +9,8 @@ from experiments.pool import Job
 from unienv.registry import world_class
 
 FORMS = ("joint", "late")
-ROUNDS = 8  # of balanced play that a world model learns from first
-UPDATES = 250  # of a world model after balanced play, each on fresh play
+ROUNDS = 6  # of balanced play that a world model learns from first
+UPDATES = 125  # of a world model after balanced play, each on fresh play
 _MODELS = 3  # seeds of world models: their losses hardly vary
 
 

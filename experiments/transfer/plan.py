@@ -15,7 +15,7 @@ SENTENCE = 8  # words of a sentence of `manual`
 # A version of `manual` that agents learn to read; what is given besides takes the place of these. Of how an attempt
 # ends, two of manual, symbol and key tell nothing: reading begins all at once, after some 100,000 steps.
 SETTINGS = (
-    "env.size=2", "env.num_keys=3", "env.paraphrases=1", "env.horizon=16", "steps=600000", "ppo.play=0.3",
+    "env.size=2", "env.num_keys=3", "env.paraphrases=1", "env.horizon=16", "steps=600000", "ppo.play=0.4",
 )  # fmt: skip
 FIXED = ("env", "env.split", "agent.text", "agent.bridge", "seed")  # what the study itself sets
 

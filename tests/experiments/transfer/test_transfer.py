@@ -85,7 +85,7 @@ def test_latents_need_the_bridge_of_their_seed_and_settings_hold_for_both_kinds(
     runs = [run_config(config, tasks(config)[name], Path("folder")) for name in ("tokens-1", "latent-1")]
     for run in runs:
         assert (run.seed, run.steps, run.env["num_keys"], run.env["split"]) == (1, 64, 4, "train")
-        assert run.ppo.play == 0.6
+        assert run.ppo.play == 0.4
     assert [run.agent.bridge for run in runs] == [None, "folder/jobs/bridge-1"]
 
 
