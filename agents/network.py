@@ -133,10 +133,8 @@ class Head(nn.Module):
         self.feedback = nn.Linear(width, 2 * num_choices)
         nn.init.orthogonal_(self.policy.weight, 0.01)
         nn.init.zeros_(self.policy.bias)
-        for (
-            parameter
-        ) in self.value.parameters():  # nothing is expected yet: a guess would be as large as play's features
-            nn.init.zeros_(parameter)
+        nn.init.zeros_(self.value.weight)  # nothing is expected yet: a guess would be as large as play's features
+        nn.init.zeros_(self.value.bias)
 
     def forward(self, z: Tensor, carry: Tensor, start: Tensor | None) -> tuple[Tensor, ...]:
         """Z (T * B, size), carry (B, width), start (T, B) -> logits (T * B, K), value (T * B,), feedback, carry, h."""

@@ -78,7 +78,7 @@ def test_a_new_policy_is_nearly_uniform(form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_new_agent_expects_nothing(form):
-    """With a good guess by chance, whatever ends an episode would look bad, and be avoided before it is ever rewarded."""
+    """With a good guess by chance, what ends an episode would look bad, and be avoided before it is ever rewarded."""
     torch.manual_seed(0)
     assert (decide(make_network(space_of(5), ACTIONS, small(psi=form)), observe(64)).value == 0).all()
 
