@@ -5,6 +5,7 @@ import torch
 
 from agents.play import Play, Replay
 from encoders.distinct import Distinct
+from encoders.tensors import load_tensors, save_tensors
 from tests.agents.tiny import make_learner, small
 
 
@@ -102,3 +103,15 @@ def test_what_is_rare_is_learned_from_again_in_later_rounds(monkeypatch):
         learner.update()
     ends = [int((kind == 1).sum()) for kind in rounds]
     assert 0 < ends[0] < ends[1] < ends[2]
+
+
+def test_a_checkpoint_with_damaged_play_is_refused_in_one_line(tmp_path):
+    learner = make_learner(play=1.0, total_steps=10_000)
+    learner.update()
+    learner.save(tmp_path)
+    path = next(tmp_path.rglob("worlds-0.safetensors"))
+    held = load_tensors(path)
+    save_tensors(path, held | {"replay.rewards": held["replay.rewards"][:3]})
+    with pytest.raises(ValueError, match="or is damaged: steps of play are incomplete$") as error:
+        make_learner(play=1.0, total_steps=10_000).load(tmp_path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
