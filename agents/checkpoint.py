@@ -1,7 +1,7 @@
 """Checkpoints: tensors as safetensors, never pickle; a checkpoint is a folder that appears whole or not at all.
 
 checkpoints/0000262144/agent.safetensors       network, optimiser, counters
-checkpoints/0000262144/worlds-0.safetensors    worlds, memory and generators of replica 0
+checkpoints/0000262144/worlds-0.safetensors    worlds, memory, generators and remembered play of replica 0
 """
 
 import os
