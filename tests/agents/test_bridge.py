@@ -94,8 +94,8 @@ def test_decisions_hang_on_the_words(bridge):
     said = observation["text"]
     other = said[[0, 1, 2, 3, 5, 4]]
     same = (said == other).all(dim=1)
-    before, after = decide(network, observation).value, decide(network, {**observation, "text": other}).value
-    assert same.tolist() == [True] * 4 + [False] * 2 and torch.equal(before == after, same)
+    before, after = decide(network, observation).logits, decide(network, {**observation, "text": other}).logits
+    assert same.tolist() == [True] * 4 + [False] * 2 and torch.equal((before == after).all(dim=1), same)
 
 
 @pytest.mark.parametrize("agent", [{**TEXT, "memory": "gru"}, {**BOTH, "psi": "late"}])
