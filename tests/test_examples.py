@@ -22,7 +22,7 @@ def follow(command, *more):
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # whose `python` is this one
     environment = {**os.environ, "PATH": search, "OMP_NUM_THREADS": "1"}
     line = " ".join([command, *more])
-    done = subprocess.run(line, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(line, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
