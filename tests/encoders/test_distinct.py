@@ -149,3 +149,10 @@ def test_equal_images_are_one_item(height, width):
     distinct = distinct_images(batch)
     assert len(distinct.items) == 3 and distinct.which.shape == (5,)
     assert torch.equal(distinct.items[distinct.which], batch)
+
+
+def test_compact_drops_what_stands_nowhere_and_shows_the_same():
+    batch = Distinct(torch.tensor([[7], [8], [9], [10]]), torch.tensor([[2, 0], [2, 3]]))
+    small = batch.compact()
+    assert small.items[:, 0].tolist() == [7, 9, 10]
+    assert torch.equal(small.items[small.which], batch.items[batch.which])
