@@ -1,7 +1,7 @@
 """One replica of the learner: its worlds, its copy of the network, and the loop collect -> improve."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from agents.rollout import Collector, Episodes, Rollout
 from agents.world_model import survey
 from encoders.precision import autocast, has_bfloat16
 from encoders.size import count_parameters
-from encoders.tensors import load_tensors, save_tensors
+from encoders.tensors import flat, load_tensors, save_tensors
 from unienv.errors import said
 
 MakeEnvs = Callable[[int], VectorEnv]  # number of worlds -> environments in SAME_STEP mode
@@ -169,7 +169,7 @@ class Learner:
             This replica's file, diverged-<rank>.safetensors: network.<parameter> and experience.<field>.
         """
         path = folder / f"diverged-{rank()}.safetensors"
-        save_tensors(path, {**self._weights(), **dict(_flat("experience", error.experience))})
+        save_tensors(path, {**self._weights(), **dict(flat("experience", error.experience))})
         return path
 
     def load(self, folder: Path) -> bool:
@@ -239,15 +239,6 @@ def _learning_from(experience: Any) -> Iterator[None]:
     except DivergedError as error:
         error.experience = experience
         raise
-
-
-def _flat(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    """Tensors by name of nested mappings and named tuples."""
-    if isinstance(value, Tensor):
-        yield name, value
-        return
-    for key, part in (value if isinstance(value, Mapping) else value._asdict()).items():
-        yield from _flat(f"{name}.{key}", part)
 
 
 def _form(tensor: Tensor | None) -> Any:

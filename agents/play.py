@@ -15,6 +15,7 @@ from torch import Tensor
 from agents.world_model import Codes
 from encoders.distinct import Distinct
 from encoders.encoder import Prepared, compact, merge, select
+from encoders.tensors import flat
 
 _KINDS = 4
 
@@ -85,13 +86,8 @@ class Replay:
         """What is kept, by name; nothing where nothing is."""
         if self.kept is None:
             return {}
-        kept = self.kept
-        named = {"actions": kept.actions, "rewards": kept.rewards, "terminated": kept.terminated}
-        named |= {f"following.{name}": codes for name, codes in kept.following.items()}
-        for name, value in kept.observations.items():
-            parts = value._asdict() if isinstance(value, Distinct) else {"values": value}
-            named |= {f"observations.{name}.{part}": tensor for part, tensor in parts.items()}
-        return named
+        fields = self.kept._asdict().items()
+        return {name: tensor for field, value in fields for name, tensor in flat(field, value)}
 
     def restore(self, tensors: Mapping[str, Tensor], like: Play) -> None:
         """The inverse of `tensors`, onto the device of `like`.
@@ -113,9 +109,9 @@ class Replay:
         held = {name: tensor.to(like.actions.device) for name, tensor in tensors.items()}
         observations: Prepared = {}
         for name, value in like.observations.items():
-            of = f"observations.{name}."
+            of = f"observations.{name}"
             plain = not isinstance(value, Distinct)
-            observations[name] = held[of + "values"] if plain else Distinct(held[of + "items"], held[of + "which"])
+            observations[name] = held[of] if plain else Distinct(held[f"{of}.items"], held[f"{of}.which"])
         following = {name: held[f"following.{name}"] for name in like.following}
         self.kept = Play(observations, held["actions"], held["rewards"], held["terminated"], following)
         self._check()

@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -48,3 +49,12 @@ def told_of(path: Path) -> dict[str, str]:
     """What is told of the tensors of a file that `load_tensors` reads."""
     with safe_open(path, "pt") as file:
         return file.metadata() or {}
+
+
+def flat(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """Tensors by dotted name, beginning with `name`, of nested mappings and named tuples."""
+    if isinstance(value, Tensor):
+        yield name, value
+        return
+    for key, part in (value if isinstance(value, Mapping) else value._asdict()).items():
+        yield from flat(f"{name}.{key}", part)
