@@ -84,10 +84,7 @@ class Replay:
 
     def tensors(self) -> dict[str, Tensor]:
         """What is kept, by name; nothing where nothing is."""
-        if self.kept is None:
-            return {}
-        fields = self.kept._asdict().items()
-        return {name: tensor for field, value in fields for name, tensor in flat(field, value)}
+        return {} if self.kept is None else _named(self.kept)
 
     def restore(self, tensors: Mapping[str, Tensor], like: Play) -> None:
         """The inverse of `tensors`, onto the device of `like`.
@@ -101,9 +98,7 @@ class Replay:
         """
         if not tensors:
             return self.clear()
-        example = Replay(self.most)
-        example.add(like)
-        expected = {name: _form(tensor) for name, tensor in example.tensors().items()}
+        expected = {name: _form(tensor) for name, tensor in _named(like).items()}
         if {name: _form(tensor) for name, tensor in tensors.items()} != expected:
             raise ValueError("steps of play have another form")
         held = {name: tensor.to(like.actions.device) for name, tensor in tensors.items()}
@@ -127,6 +122,11 @@ class Replay:
                 raise ValueError("steps of play are incomplete")
             if isinstance(value, Distinct) and not ((which >= 0) & (which < len(value.items))).all():
                 raise ValueError("steps of play show what is not kept")
+
+
+def _named(play: Play) -> dict[str, Tensor]:
+    """All tensors of some steps by name."""
+    return {name: tensor for field, value in play._asdict().items() for name, tensor in flat(field, value)}
 
 
 def _form(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...]]:
