@@ -63,11 +63,13 @@ def begin(folder: Path, steps: int) -> Iterator[Path]:
 
 
 def complete(aside: Path) -> Path:
-    """Make a checkpoint of what has been written, and remove all but the newest and what was never completed."""
+    """Make a checkpoint of what has been written, and remove all but the newest and what was never completed.
+
+    A checkpoint of as many steps stays as it is: that a run has not gone on since is the only way to have one.
+    """
     final = aside.with_suffix("")
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(aside, final)
+    if not final.exists():
+        os.replace(aside, final)
     for old in [*_complete_ones(final.parent)[:-KEPT], *final.parent.glob("*.part")]:
         shutil.rmtree(old)
     return final

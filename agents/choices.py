@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
+from agents.distribution import DivergedError
+
 
 class Choices:
     """Choices among nvec = (k_1, .., k_n); rows have k = sum k_i entries, those of part i behind those of part i - 1.
@@ -25,7 +27,13 @@ class Choices:
         return torch.cat([part.log_softmax(dim=-1) for part in logits.split(self.nvec, dim=-1)], dim=-1)
 
     def sample(self, log_probs: Tensor, generator: Generator) -> Tensor:
-        """(B, n) int64: an action of each row."""
+        """(B, n) int64: an action of each row.
+
+        Raises:
+            DivergedError: for log-probabilities that are no numbers.
+        """
+        if not log_probs.isfinite().all():
+            raise DivergedError("the policy's logits are no numbers any more")
         parts = log_probs.exp().split(self.nvec, dim=-1)
         return torch.cat([torch.multinomial(part, 1, generator=generator) for part in parts], dim=1)
 

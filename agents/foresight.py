@@ -1,4 +1,4 @@
-"""Predicting feedback from the shared latent, Eq. (9): will this action be rewarded, will it end the episode?
+"""Predicting feedback from the shared latent, Eq. (9): how will this action be rewarded, will it end the episode?
 
 Returns are rare and noisy, feedback is there at every step. So an agent first plays, acting at random, and learns to
 foresee what its actions bring; only then does it learn to act. An agent that acts at once settles for what it can tell
@@ -17,14 +17,14 @@ from encoders.precision import autocast
 
 
 def feedback_loss(log_odds: Tensor, rewards: Tensor, terminated: Tensor) -> Tensor:
-    """Nats a step of predicting, for the action taken, whether it is rewarded and whether it ends the episode.
+    """Nats a step of predicting, for the action taken, how it is rewarded and whether it ends the episode.
 
     Args:
-        log_odds: (B, 2), of the action taken.
-        rewards: (B,); positive ones are rewards.
+        log_odds: (B, 2), of the action taken. Best, those of the expected reward, and of an end.
+        rewards: (B,), of which the share in [0, 1] is foreseen.
         terminated: (B,) bool.
     """
-    told = torch.stack([rewards > 0, terminated], dim=1).float()
+    told = torch.stack([rewards.clamp(0.0, 1.0), terminated.to(rewards.dtype)], dim=1)
     return functional.binary_cross_entropy_with_logits(log_odds, told, reduction="none").sum(dim=1).mean()
 
 

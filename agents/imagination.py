@@ -26,8 +26,8 @@ def imagine(
 ) -> Rollout:
     """Imagined steps of B worlds.
 
-    A step is worth its expected reward: the foreseen chance of one, times the mean of those in `real`. Episodes end by
-    the foreseen chance, and others begin with a first observation out of `real`.
+    A step is worth its expected reward: the foreseen one, of which what exceeds 1 is scaled back as it was on average
+    in `real`. Episodes end by the foreseen chance, and others begin with a first observation out of `real`.
 
     Args:
         network: that knows how the world evolves.
@@ -37,13 +37,20 @@ def imagine(
         start: (B,) bool, those that start an episode.
         num_steps: T.
         generator: of actions, ends and observations, on the network's device.
+
+    Raises:
+        ValueError: `real` holds rewards below 0, which are not foreseen.
     """
     evolution = network.evolution
     assert evolution is not None
     firsts = real.start.flatten().nonzero()[:, 0]
     codes, begun = evolution.codes(prepared), carry
     pool = evolution.codes(select(real.observations, firsts)) if len(firsts) else codes
-    worth = real.rewards[real.rewards > 0].mean() if (real.rewards > 0).any() else real.rewards.new_tensor(1.0)
+    if (lowest := real.rewards.min()) < 0:
+        raise ValueError(
+            f"agent.imagine: imagined rollouts need rewards from 0 on, and one is {lowest:g}; take 0 or none"
+        )
+    worth = real.rewards.sum() / real.rewards.clamp(max=1.0).sum() if real.rewards.any() else 1.0
     steps = []
     for _ in range(num_steps):
         prepared = evolution.prepared(codes)

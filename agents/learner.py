@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor
@@ -32,7 +33,8 @@ _ROWS = 256  # steps that an update of play draws, over all replicas; with 64 wh
 _DRAWS = 2  # of a step of play, on average
 _KEPT = 4096  # steps of play of a kind of feedback that are remembered, over all replicas
 _REPLAY = "replay."  # prefix of its tensors in checkpoints
-_SLOTS = 1 << 20  # seeds apart that replicas and runs keep
+RUN = 1 << 20  # seeds of worlds that a run has to itself, over all its replicas
+_RESTARTS = 1 << 51  # seeds of worlds that begin anew on resuming lie above it, those of runs below
 
 
 class Learner:
@@ -73,7 +75,7 @@ class Learner:
         own = seed * 1009 + rank()  # randomness that replicas must not share
         self.actions = torch.Generator(device).manual_seed(2 * own)
         self.minibatches = torch.Generator().manual_seed(2 * own + 1)
-        self.collector = Collector(self.envs, self.network, self.actions, seed * _SLOTS + rank() * ppo.worlds)
+        self.collector = Collector(self.envs, self.network, self.actions, seed * RUN + rank() * self.envs.num_envs)
         self.replay = Replay(max(1, _KEPT // num_replicas()))
         self.steps = 0
         self.acting = False  # play is over, and stays so when a run is made longer
@@ -134,7 +136,7 @@ class Learner:
         actions are nearly equal, would teach its noise.
         """
         collector, horizon = self.collector, self.ppo.horizon
-        with autocast(self.device, self.bfloat16):
+        with _learning_from(real), autocast(self.device, self.bfloat16):
             dreamt = imagine(
                 self.network, real, collector.prepared, collector.carry, collector.start, horizon, self.actions
             )
@@ -217,13 +219,17 @@ class Learner:
         tensors, mine = load_tensors(path), self._own_tensors()
         play = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_REPLAY)}
         fewer = len(tensors.get("start", ())) != self.envs.num_envs  # saved among another number of workers
-        kept = ("actions", "minibatches") if fewer else tuple(name for name in mine if not name.startswith(_REPLAY))
-        if {name: _form(tensors.get(name)) for name in kept} != {name: _form(mine[name]) for name in kept}:
+        kept = {"minibatches"} if fewer else {name for name in mine if not name.startswith(_REPLAY)} - {"actions"}
+        actions = tensors.pop("actions", None)
+        if actions is None or any(_form(tensors.get(name)) != _form(mine[name]) for name in kept):
             raise ValueError(f"{path} holds other worlds than this run's, or is damaged")
-        self.actions.set_state(tensors.pop("actions"))
+        fresh = _hash(self.seed, rank(), self.steps)
+        if _form(actions) == _form(mine["actions"]):
+            self.actions.set_state(actions)
+        else:  # saved on another kind of device, whose draws are others anyway
+            self.actions.manual_seed(fresh)
         self.minibatches.set_state(tensors.pop("minibatches"))
-        restart = self.seed * _SLOTS + rank() * self.ppo.worlds + self.steps
-        self.collector.restore({} if fewer else tensors, restart_seed=restart)
+        self.collector.restore({} if fewer else tensors, restart_seed=_RESTARTS + RUN * fresh)
         try:
             like = self.collector.still()
             self.replay.restore({} if fewer else {n.removeprefix(_REPLAY): t for n, t in play.items()}, like)
@@ -239,6 +245,11 @@ def _learning_from(experience: Any) -> Iterator[None]:
     except DivergedError as error:
         error.experience = experience
         raise
+
+
+def _hash(*numbers: int) -> int:
+    """A number below 2^31 that other numbers hardly share."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0] >> 1)
 
 
 def _form(tensor: Tensor | None) -> Any:

@@ -26,6 +26,7 @@ from unienv.actions import Actions
 from unienv.modality import Vocabulary
 
 MEMORIES = ("none", "gru")
+_EQUAL = 0.01  # of the joint form's size, that another form may have more
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Decision(NamedTuple):
     Fields:
         logits: (B, k), of the k choices of all parts of an action, see `agents.choices`.
         value: (B,).
-        feedback: (B, 2, k), log odds that an action is rewarded and that it ends the episode, added up over its parts.
+        feedback: (B, 2, k), log odds of the reward of an action and that it ends the episode, added up over its parts.
         carry: (B, S, hidden) for S streams; hidden = 0 without memory.
         latents: (B, P_m, D) by modality, what Psi read; features: (B, width) of each stream, h. For `Evolution`.
     """
@@ -114,8 +115,8 @@ class Network(nn.Module):
         heads = zip(self.heads, self.psi(latents), strict=True)
         outputs = [head(z, carry[:, s], start) for s, (head, z) in enumerate(heads)]
         *outputs, features = zip(*outputs, strict=True)
-        logits, values, feedback, carries = (torch.stack(part) for part in outputs)
-        logits, values, feedback = (part.float().sum(dim=0) for part in (logits, values, feedback))
+        logits, values, feedback, carries = (torch.stack(part).float() for part in outputs)
+        logits, values, feedback = (part.sum(dim=0) for part in (logits, values, feedback))
         return Decision(logits, values, feedback, carries.transpose(0, 1), latents, features)
 
 
@@ -175,7 +176,7 @@ def make_network(
 
     Raises:
         ValueError: unknown form, image model or memory; an action space that is none of those in `unienv.actions`; a
-            bridge that is missing or does not know the words.
+            bridge that is missing or does not know the words; heads so narrow that no other form is as small.
     """
     assert isinstance(observation_space, spaces.Dict)
     if codebook is not None and config.image != "tile":
@@ -194,8 +195,15 @@ def make_network(
             return count_parameters(build(shape))
 
     target = size("joint", config.hidden)
-    low, high = 1, 16 * config.hidden
-    while low < high:  # the widest heads that stay within the joint form's size
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if size(config.psi, middle) <= target else (low, middle - 1)
+    low, high = 1, config.hidden
+    while size(config.psi, high) <= target:
+        low, high = high, 2 * high
+    while high - low > 1:  # the widest heads that stay within the joint form's size
+        middle = (low + high) // 2
+        low, high = (middle, high) if size(config.psi, middle) <= target else (low, middle)
+    if (least := size(config.psi, low)) > target * (1 + _EQUAL):
+        raise ValueError(
+            f"agent.psi={config.psi} has at least {least:,} parameters where joint has {target:,}, and forms are of "
+            f"equal size; take a larger agent.hidden than {config.hidden}"
+        )
     return build(AgentConfig(**{**vars(config), "hidden": low}))

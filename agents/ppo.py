@@ -126,7 +126,7 @@ def _losses(
 
 def _minibatches(num_worlds: int, config: PPOConfig, generator: Generator) -> Iterator[Tensor]:
     for _ in range(config.epochs):
-        yield from torch.randperm(num_worlds, generator=generator).chunk(config.minibatches)
+        yield from torch.randperm(num_worlds, generator=generator).tensor_split(config.minibatches)
 
 
 def _moments(advantages: Tensor) -> tuple[float, float]:

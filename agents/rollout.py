@@ -135,9 +135,11 @@ class Collector:
         decision = self.network(prepared, self.carry, start[None])
         choices = self.network.choices
         log_probs = choices.log_probs(decision.logits)
-        if not log_probs.isfinite().all():
-            raise DivergedError("the policy's logits are no numbers any more", prepared)
-        action = choices.sample(log_probs, self.generator)
+        try:
+            action = choices.sample(log_probs, self.generator)
+        except DivergedError as error:
+            error.experience = prepared
+            raise
         after, reward, terminated, over, info = self._advance(action, episodes)
         truncated = over & ~terminated
         final_values = self._final_values(info, truncated, decision.carry)

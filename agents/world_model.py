@@ -20,6 +20,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from agents.choices import Choices
+from agents.distribution import DivergedError
 from encoders.codebook import Codebook
 from encoders.distinct import Distinct, distinct_rows
 from encoders.encoder import Prepared
@@ -168,10 +169,13 @@ def evolution_loss(
 
 
 def draw(logits: Codes, generator: Generator) -> Codes:
-    """A next observation of each row, (B, P_m) by modality."""
+    """A next observation of each row, (B, P_m) by modality; DivergedError for logits that are no numbers."""
     drawn = {}
     for name, of in logits.items():
-        flat = torch.multinomial(of.softmax(dim=-1).flatten(0, 1), 1, generator=generator)
+        chances = of.softmax(dim=-1).flatten(0, 1)
+        if not chances.isfinite().all():
+            raise DivergedError(f"the chances of the next {name} are no numbers any more")
+        flat = torch.multinomial(chances, 1, generator=generator)
         drawn[name] = flat.view(of.shape[:2])
     return drawn
 

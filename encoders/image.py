@@ -16,6 +16,7 @@ from encoders.distinct import PATCH, Distinct, distinct_patches
 from unienv.spelling import nearest
 
 _GRID = 6  # cells a side that a feature map should keep, so that small objects keep a place of their own
+_GROUP = 16  # channels that are normalised together
 _BANDWIDTH, _WAVES = 0.4, 256
 
 
@@ -42,19 +43,36 @@ class TileFeatures(nn.Module):
 
 
 class BackboneFeatures(nn.Module):
-    """The feature map of a timm model, projected and normalised."""
+    """The feature map of a timm model, projected and normalised.
+
+    A picture's features are its own: they depend neither on the rest of the batch nor on chance, or what acts would be
+    another policy than what is trained. So batches are not normalised over, and nothing is dropped.
+    """
 
     def __init__(self, name: str, shape: tuple[int, ...], dim: int) -> None:
         super().__init__()
         self.backbone = _make_backbone(name, shape)
-        channels, height, width = _feature_shape(self.backbone, name, shape)
+        _normalise_each(self.backbone)
+        self.train()
+        height, width, channels = _feature_shape(self, name, shape)
         self.grid = (height, width)
         self.project = nn.Sequential(nn.Linear(channels, dim), nn.LayerNorm(dim))
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, H, W, C) uint8 -> (B, P, D)."""
         pixels = image.permute(0, 3, 1, 2).to(torch.float32).div(127.5).sub(1.0)  # channels stay last in memory
-        return self.project(self.backbone(pixels)[-1].flatten(2).transpose(1, 2))
+        return self.project(self.feature_map(pixels).flatten(1, 2))
+
+    def feature_map(self, pixels: Tensor) -> Tensor:
+        """(B, C, H, W) in [-1, 1] -> (B, h, w, c)."""
+        features = self.backbone(pixels)[-1]
+        return features if getattr(self.backbone, "output_fmt", None) == "NHWC" else features.permute(0, 2, 3, 1)
+
+    def train(self, mode: bool = True) -> "BackboneFeatures":
+        """As `nn.Module.train`; layers of the backbone that act by chance in training never do."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
 
 
 class ImageEncoder(nn.Module):
@@ -120,14 +138,23 @@ def _try_sizes(name: str, shape: tuple[int, ...]) -> tuple[Any, dict[str, Any]]:
     raise ValueError(f"timm's {name!r} gives no feature map for images of {shape[0]} x {shape[1]} pixels")
 
 
+def _normalise_each(module: nn.Module) -> None:
+    """Put group normalisation in the place of batch normalisation."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            channels = child.num_features
+            norm = nn.GroupNorm(math.gcd(channels, max(1, channels // _GROUP)), channels, child.eps)
+            own = [part for part in (getattr(child, "act", None),) if part is not None]  # timm fuses the activation
+            setattr(module, name, nn.Sequential(norm, *own))
+        else:
+            _normalise_each(child)
+
+
 @torch.no_grad()
-def _feature_shape(backbone: nn.Module, name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+def _feature_shape(features: BackboneFeatures, name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     height, width, channels = shape
-    training = backbone.training
-    parameter = next(backbone.parameters())
     try:
-        features = backbone.eval()(torch.zeros(1, channels, height, width, device=parameter.device))[-1]
+        found = features.feature_map(torch.zeros(1, channels, height, width)).shape
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"timm's {name!r} can't take images of {height} x {width} x {channels}: {error}") from error
-    backbone.train(training)
-    return features.shape[1], features.shape[2], features.shape[3]
+    return found[1], found[2], found[3]

@@ -64,8 +64,8 @@ def open_loop(
         bfloat16: whether matrix products run in bfloat16.
 
     Returns:
-        codes of T + 1 observations, (T + 1, P_m) by modality, those of the first as they are; and chances (T, 2) that
-        each action is rewarded and that it ends the episode.
+        codes of T + 1 observations, (T + 1, P_m) by modality, those of the first as they are; and chances (T, 2): the
+        reward of each action, and that it ends the episode.
     """
     evolution = network.evolution
     assert evolution is not None

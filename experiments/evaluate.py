@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Discrete
 
-from agents.learner import Learner
+from agents.learner import RUN, Learner
 from agents.objective import objective
 from agents.policies import OraclePolicy, RandomPolicy
 from encoders.precision import has_bfloat16
@@ -34,13 +34,18 @@ _FRAMES, _EPISODES = 200, 8  # at most, to watch
 UNSEEN = 1 << 52  # seeds of evaluation lie above it, those of training below
 
 
+def unseen(seed: int) -> int:
+    """First of the seeds of worlds in which a run of this seed is evaluated: no run trains there or shares them."""
+    return UNSEEN + seed * RUN
+
+
 def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
     """Objective of the learner's policy, of chance and, for worlds, of the oracle, on seeds not trained on.
 
     A policy trained on a world's split "train" is measured on its split "test" too, as "held_out".
     """
     envs = make_envs(config.env, min(SLOTS, config.episodes), torch.device("cpu"))
-    measure = partial(objective, gamma=config.ppo.gamma, episodes=config.episodes, seed=UNSEEN + config.seed)
+    measure = partial(objective, gamma=config.ppo.gamma, episodes=config.episodes, seed=unseen(config.seed))
     agent = measure(envs, learner.policy(envs.num_envs, seed=config.seed))
     generator = np.random.default_rng(config.seed)
     anchors = {"random": measure(envs, RandomPolicy(Actions(envs.single_action_space), generator))}
@@ -102,7 +107,7 @@ def episodes(config: RunConfig, learner: Learner, envs: Any) -> Iterator[tuple[l
         envs: one world.
     """
     for episode in count():
-        yield _play(envs, learner.policy(1, seed=episode), UNSEEN + config.seed + episode)
+        yield _play(envs, learner.policy(1, seed=episode), unseen(config.seed) + episode)
 
 
 def watch(config: RunConfig, learner: Learner, path: Path) -> None:

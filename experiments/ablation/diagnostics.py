@@ -20,12 +20,11 @@ from agents.policies import NetworkPolicy, Policy
 from encoders.encoder import Prepared, select
 from encoders.precision import autocast
 from experiments.config import RunConfig
-from experiments.evaluate import SLOTS, UNSEEN
+from experiments.evaluate import SLOTS, UNSEEN, unseen
 from experiments.train import make_envs
 from unienv.modality import check_modalities
 from unienv.world import Action
 
-_OTHERS = 2 * UNSEEN  # seeds of worlds that lend observations lie above it, those of evaluation below
 _CROWD = 32  # worlds over which the additive projection averages
 
 
@@ -38,8 +37,8 @@ def diagnose(config: RunConfig, learner: Learner, episodes: int = 500) -> dict[s
         saw; episodes: how many each figure is the mean of.
     """
     envs, others = (make_envs(config.env, min(SLOTS, episodes), torch.device("cpu")) for _ in range(2))
-    measure = partial(objective, envs, gamma=config.ppo.gamma, episodes=episodes, seed=UNSEEN + config.seed)
-    seed = _OTHERS + config.seed
+    measure = partial(objective, envs, gamma=config.ppo.gamma, episodes=episodes, seed=unseen(config.seed))
+    seed = UNSEEN + unseen(config.seed)  # of the worlds that lend observations
     policy = partial(learner.policy, envs.num_envs, seed=config.seed)  # always with the same draws
     whole = measure(policy())
     modalities = check_modalities(envs.single_observation_space, str(config.env["id"]))

@@ -73,7 +73,7 @@ def _fit(study: Study, task: Task) -> dict[str, Any]:
 
 def _train(study: Study, task: Task) -> dict[str, Any]:
     """An agent, and in either split how often it succeeds and how well it foresees which attempts do."""
-    from experiments.evaluate import UNSEEN, evaluate
+    from experiments.evaluate import evaluate, unseen
     from experiments.train import make_envs, make_learner, train
     from experiments.transfer.attempts import judge
 
@@ -87,7 +87,7 @@ def _train(study: Study, task: Task) -> dict[str, Any]:
     network, foresight = learner.network.cpu(), {}
     for split in SPLITS:
         envs = make_envs({"id": "manual", **world(config, split)}, _WORLDS, torch.device("cpu"))
-        foresight[split] = judge(network, envs, study.config.attempts, UNSEEN + config.seed)
+        foresight[split] = judge(network, envs, study.config.attempts, unseen(config.seed))
         envs.close()
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return {"summary": summary, "foresight": foresight}

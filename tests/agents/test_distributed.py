@@ -42,7 +42,7 @@ def one_thread(monkeypatch):
 def config(updates, workers, **changes):
     small = {
         "ppo": {"worlds": 8, "horizon": 8, "minibatches": 2, "play": 0.0},
-        "agent": {"dim": 16, "heads": 2, "hidden": 16},
+        "agent": {"dim": 16, "heads": 2, "hidden": 32},
     }
     return build({**small, "device": "cpu", "steps": updates * UPDATE, "ray": {"workers": workers}} | changes)
 

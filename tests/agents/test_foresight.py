@@ -15,8 +15,14 @@ def test_the_loss_is_the_log_loss_of_both_kinds_of_feedback_of_the_action_taken(
     log_odds = torch.tensor([[2.0, -1.0], [3.0, 0.5]])  # (B, reward or end)
     told = [(2.0, True), (-1.0, False)], [(3.0, False), (0.5, True)]
     expected = sum(math.log1p(math.exp(-s if yes else s)) for step in told for s, yes in step) / 2
-    loss = feedback_loss(log_odds, torch.tensor([0.5, -1.0]), torch.tensor([False, True]))
+    loss = feedback_loss(log_odds, torch.tensor([1.0, -1.0]), torch.tensor([False, True]))
     assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_shares_of_a_reward_are_foreseen_by_their_mean():
+    rewards, never = torch.tensor([0.2, 0.9, 0.4]), torch.zeros(3, dtype=torch.bool)
+    losses = {p: float(feedback_loss(torch.tensor([[p, 0.1]] * 3).logit(), rewards, never)) for p in (0.4, 0.5, 0.6)}
+    assert min(losses, key=lambda p: losses[p]) == 0.5
 
 
 class Book(nn.Module):

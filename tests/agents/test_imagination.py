@@ -172,19 +172,26 @@ def test_where_no_episode_began_others_begin_as_the_dream_did():
 
 
 @torch.no_grad()
-def test_rewards_are_chances_times_their_mean_and_ends_come_by_chance():
+@pytest.mark.parametrize("high, worth", [(0.5, 1.0), (3.0, 3.0)])
+def test_rewards_are_as_foreseen_and_those_above_1_as_large_as_on_average(high, worth):
     learner, real = learned()
-    real = real._replace(rewards=torch.where(real.rewards > 0, 0.5, 0.0) + 0.25 * real.start)
+    real = real._replace(rewards=torch.where(real.rewards > 0, high, 0.0))
     network = learner.network
     feedback = network.heads[0].feedback
     torch.nn.init.zeros_(feedback.weight)
     chance = torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.5], [0.05, 0.15, 0.25, 0.35, 0.45]])
     feedback.bias.copy_(chance.logit().flatten())
     dreamt = dream(learner.collector, real, 100)
-    actions, worth = dreamt.actions[..., 0], real.rewards[real.rewards > 0].mean()
+    actions = dreamt.actions[..., 0]
     torch.testing.assert_close(dreamt.rewards, worth * chance[0][actions])
     ended = torch.stack([dreamt.terminated[actions == k].float().mean() for k in range(5)])
     torch.testing.assert_close(ended, chance[1], atol=0.08, rtol=0.0)
+
+
+def test_rewards_below_0_are_not_imagined():
+    learner, real = learned()
+    with pytest.raises(ValueError, match=r"^agent\.imagine: imagined rollouts need rewards from 0 on, and one is -1; "):
+        dream(learner.collector, real._replace(rewards=real.rewards - 1.0), 3)
 
 
 @pytest.mark.parametrize("memory", ["none", "gru"])

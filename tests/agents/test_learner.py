@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from agents import checkpoint
+from encoders.tensors import load_tensors, save_tensors
 from tests.agents.tiny import STAIRS, make_learner, small
 from unienv.rng import slots
 
@@ -137,6 +139,29 @@ def test_worlds_of_replicas_and_of_runs_differ(monkeypatch):
     assert same(w0, w1) and not same(w0, w2)  # replicas hold one network
     assert len(first | second | third) == 3 * 8
     assert len({a0, a1, a2}) == 3
+
+
+def test_worlds_of_many_replicas_stay_below_those_of_the_next_seed(monkeypatch):
+    """512 replicas with 256 worlds each fit in."""
+    monkeypatch.setattr("agents.learner.num_replicas", lambda: 512)
+    monkeypatch.setattr("agents.learner.rank", lambda: 511)
+    seen = make_learner(worlds=512 * 256).envs.snapshot()["slots"].tolist()
+    assert seen == slots(torch.arange(511 * 256, 512 * 256)).tolist()
+
+
+def test_a_checkpoint_of_another_kind_of_device_goes_on_with_draws_of_its_own(tmp_path):
+    learner = make_learner()
+    learner.update()
+    learner.save(tmp_path)
+    path = checkpoint.newest(tmp_path) / "worlds-0.safetensors"
+    save_tensors(path, load_tensors(path) | {"actions": torch.zeros(16, dtype=torch.uint8)})  # as CUDA's generators
+    first, second = make_learner(), make_learner()
+    for other in (first, second):
+        other.load(tmp_path)
+        other.update()
+    assert first.steps == 2 * 64 and same(weights(first), weights(second))
+    fresh = make_learner().actions.get_state()
+    assert not torch.equal(first.actions.get_state(), fresh)
 
 
 def test_world_i_has_the_seed_that_it_is_said_to_have():

@@ -81,7 +81,7 @@ class Reader:
 
 
 def small(**shape):
-    return AgentConfig(**{"dim": 16, "heads": 2, "hidden": 16, "queries": 2, **shape})
+    return AgentConfig(**{"dim": 16, "heads": 2, "hidden": 32, "queries": 2, **shape})
 
 
 def space_of(words, length=4, height=16, width=16):

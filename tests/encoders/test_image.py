@@ -4,7 +4,7 @@ import torch
 from encoders.distinct import PATCH, distinct_patches
 from encoders.image import ImageEncoder
 
-BACKBONES = ["test_convnext", "test_vit", "resnet10t"]
+BACKBONES = ["test_convnext", "test_vit", "resnet10t", "test_mambaout"]
 
 
 def make(name="tile", shape=(64, 64, 3), dim=16):
@@ -43,9 +43,9 @@ def test_every_tile_is_encoded_once():
     assert rows == [2]
 
 
-@pytest.mark.parametrize("name", ["tile", *BACKBONES])
-def test_the_rest_of_the_batch_does_not_count(name):
-    encoder = make(name).eval()
+@pytest.mark.parametrize("name", ["tile", *BACKBONES, "test_efficientnet"])
+def test_the_rest_of_the_batch_does_not_count_in_training_either(name):
+    encoder = make(name)
     image = picture(4)
     image[3] = 255 - image[0]
     whole = encode(encoder, image)
@@ -79,7 +79,7 @@ def test_a_token_for_every_place_and_a_gradient_for_every_parameter(name):
 
 @pytest.mark.parametrize("name", ["tile", *BACKBONES])
 def test_tokens_tell_what_each_place_shows(name):
-    encoder = make(name).eval()
+    encoder = make(name)
     image = torch.zeros(2, 64, 64, 3, dtype=torch.uint8)
     image[0, :32, :32], image[1, 32:, 32:] = 255, 255
     tokens = encode(encoder, torch.cat([image, image * 0]))

@@ -10,7 +10,7 @@ from experiments.strips import strips
 from experiments.train import make_learner
 from tests.experiments.test_report import Page, make_run
 
-TINY = ["agent.dim=16", "agent.heads=2", "agent.hidden=16", "agent.queries=2", "ppo.worlds=8", "ppo.minibatches=1"]
+TINY = ["agent.dim=16", "agent.heads=2", "agent.hidden=32", "agent.queries=2", "ppo.worlds=8", "ppo.minibatches=1"]
 GOTO = ["env=goto", "env.size=4", "env.num_colours=2", "env.num_shapes=2"]
 
 

@@ -4,11 +4,11 @@ from scipy.stats import binomtest
 
 from experiments import evaluate as evaluation
 from experiments.config import parse
-from experiments.evaluate import evaluate, hardware, versions, watch
+from experiments.evaluate import evaluate, hardware, unseen, versions, watch
 from experiments.train import make_learner
 from unienv.rng import slots
 
-TINY = ["agent.dim=16", "agent.heads=2", "agent.hidden=16", "agent.queries=2", "ppo.worlds=8", "ppo.minibatches=1"]
+TINY = ["agent.dim=16", "agent.heads=2", "agent.hidden=32", "agent.queries=2", "ppo.worlds=8", "ppo.minibatches=1"]
 STAIRS = "env=tests.agents.tiny:TestStairs-v0"
 
 
@@ -66,6 +66,17 @@ def test_an_evaluation_leaves_the_learner_as_it_was():
     (config, one), (_, two) = make("episodes=8"), make("episodes=8")
     evaluate(config, one)
     assert one.update() == two.update()
+
+
+def test_evaluations_of_other_seeds_are_of_other_episodes():
+    """Else what chance does to an evaluation is common to all seeds, and no interval over seeds tells of it."""
+    config, learner = make("episodes=64", "env=goto", "env.size=4")
+    means = set()
+    for config.seed in range(5):
+        means.add(evaluate(config, learner)["anchors"]["oracle"]["J"])
+    assert len(means) == 5
+    firsts = [slots(np.arange(evaluation.SLOTS) + unseen(seed)) for seed in range(5)]
+    assert len(np.unique(np.concatenate(firsts))) == 5 * evaluation.SLOTS
 
 
 @pytest.mark.parametrize("seed, worlds", [(0, 8), (1, 8), (1024, 8), (1024, 2048), (2**31 - 1, 8)])

@@ -18,7 +18,7 @@ from unienv.signal import SIGNALS
 
 NAMES = [name for name in WORLDS if not needs(world_class(f"UniEnv/{name}")[0])]
 TINY = {
-    "agent": {"dim": 16, "heads": 2, "hidden": 16, "queries": 2},
+    "agent": {"dim": 16, "heads": 2, "hidden": 32, "queries": 2},
     "ppo": {"worlds": 8, "horizon": 4, "minibatches": 2, "epochs": 1, "play": 0.0},
     "steps": 64,
     "episodes": 640,

@@ -23,7 +23,7 @@ from tests.wait import wait_for
 ROOT = Path(__file__).parents[2]
 SMALL = {
     "ppo": {"worlds": 8, "horizon": 8, "minibatches": 2, "play": 0.0},
-    "agent": {"dim": 16, "heads": 2, "hidden": 16},
+    "agent": {"dim": 16, "heads": 2, "hidden": 32},
     "episodes": 16,
     "device": "cpu",
 }

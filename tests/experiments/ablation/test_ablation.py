@@ -24,7 +24,7 @@ from experiments.run import main
 SMALL = [
     "study=ablation", "env=match", "env.coupling=0,1", "env.num_colours=2", "env.num_shapes=2", "agent.psi=joint,late",
     "seed=0:2", "steps=512", "ppo.worlds=16", "ppo.horizon=8", "ppo.minibatches=2", "episodes=64", "agent.dim=16",
-    "agent.hidden=16", "device=cpu", "ray.workers=0", "json=true",
+    "agent.hidden=32", "device=cpu", "ray.workers=0", "json=true",
 ]  # fmt: skip
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
 

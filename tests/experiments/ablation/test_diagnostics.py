@@ -20,7 +20,7 @@ from unienv.actions import Actions
 from unienv.adapt import make_vector
 from unienv.rng import slots
 
-TINY = ["agent.dim=16", "agent.heads=2", "agent.hidden=16", "agent.queries=2", "ppo.worlds=8", "ppo.minibatches=1"]
+TINY = ["agent.dim=16", "agent.heads=2", "agent.hidden=32", "agent.queries=2", "ppo.worlds=8", "ppo.minibatches=1"]
 MATCH = ["env=match", "env.num_colours=2", "env.num_shapes=2"]
 GOTO = ["env=goto", "env.size=4", "env.horizon=6"]
 CHASE = ["env=chase", "env.num_objects=2", "env.num_motions=2", "env.field=2"]

@@ -21,7 +21,7 @@ from unienv.registry import make_world
 
 SMALL = [
     "study=transfer", "seeds=2", "steps=512", "ppo.worlds=16", "ppo.horizon=8", "ppo.minibatches=2", "episodes=64",
-    "agent.dim=16", "agent.hidden=16", "attempts=100", "fit=4", "vae.width=16", "device=cpu", "ray.workers=0",
+    "agent.dim=16", "agent.hidden=32", "attempts=100", "fit=4", "vae.width=16", "device=cpu", "ray.workers=0",
 ]  # fmt: skip
 pytestmark = pytest.mark.timeout(300)
 
@@ -122,7 +122,7 @@ class Told:
 
 def test_an_agent_that_knows_foresees_all_and_one_that_does_not_half():
     envs = make_attempts()
-    network = make_network(envs.single_observation_space, envs.single_action_space, AgentConfig(dim=16, hidden=16))
+    network = make_network(envs.single_observation_space, envs.single_action_space, AgentConfig(dim=16, hidden=32))
     won = torch.cat([won for *_, won in _attempts(envs, 300, seed=3)])
     sure = torch.where(won, 2.0, -2.0)
     knows, wrong = (judge(Told(network, odds), envs, 300, seed=3) for odds in (sure, -sure))  # type: ignore[arg-type]
