@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from experiments.jobs import is_done
+from experiments.jobs import JOBS, is_done
 from experiments.pool import Job, Work, run_jobs
 from experiments.watch import Step, Watch
 from unienv.aside import write_aside
@@ -41,10 +41,10 @@ def carry_out(campaign: Campaign, config: Any, folder: Path, console: Console) -
         console: where progress is drawn.
 
     Returns:
-        The summary with the folder, and the seconds it took: None where jobs were done before. None at Ctrl-C.
+        The summary with the folder, and the seconds it took: None where it had begun before. None at Ctrl-C.
     """
     began, done = time.perf_counter(), partial(is_done, folder)
-    whole = not any(done(job.name) for job in campaign.jobs)
+    whole = not (folder / JOBS).exists()
     try:
         with Watch([job.name for job in campaign.jobs], done, campaign.look, console):
             failed = run_jobs(

@@ -230,7 +230,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "vae.latent": (3, 1024), "vae.patch": (1, 16), "vae.kl": (0.0, 1e3), "vae.mask_weight": (0.0, 1e3),
     "vae.mask_ratio": (0.0, 1.0), "prior.width": (4, 1 << 14), "prior.layers": (1, 256), "prior.heads": (1, 256),
     "prior.block": (1, 1024), "latent.vae": (0.0, 1e3), "latent.flow": (0.0, 1e3), "latent.reference": (0.0, 1e3),
-    "margin": (0.0, 1.0), "samples": (100, 1e8), "history": (1, 16), "horizon": (1, 1 << 16), "null": (19, 10_000),
+    "margin": (1e-6, 1.0), "samples": (100, 1e8), "history": (1, 16), "horizon": (1, 1 << 16), "null": (19, 10_000),
     "seeds": (1, 1000),
 }  # fmt: skip
 

@@ -11,12 +11,13 @@ from urllib.parse import quote, unquote
 
 from unienv.aside import write_aside
 
+JOBS = "jobs"  # below a run folder, from the first job on
 _RESULT, _FAILURE = "result.json", "failure.txt"
 
 
 def job_folder(folder: Path, name: str) -> Path:
     """Where a job works, in a run folder: below it whatever the name, which may come from another's settings."""
-    return folder / "jobs" / quote(name, safe=" ")
+    return folder / JOBS / quote(name, safe=" ")
 
 
 def is_done(folder: Path, name: str) -> bool:
@@ -26,7 +27,7 @@ def is_done(folder: Path, name: str) -> bool:
 
 def results(folder: Path) -> dict[str, Any]:
     """What the jobs that are done have found, by name."""
-    found = sorted(folder.glob(f"jobs/*/{_RESULT}"))
+    found = sorted(folder.glob(f"{JOBS}/*/{_RESULT}"))
     return {unquote(path.parent.name): json.loads(path.read_text()) for path in found}
 
 

@@ -35,7 +35,7 @@ console = Console(stderr=True, highlight=False)
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 done, 1 failed, 2 mistaken arguments, 130 stopped by Ctrl-C after saving."""
+    """Exit status: 0 done, 1 failed, also in part, 2 mistaken arguments, 130 stopped by Ctrl-C after saving."""
     try:
         study = _study(arguments)
         if {"-h", "--help", "help"} & set(arguments):
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
         return 1
     if config.json:
         print(json.dumps(summary))
-    return 130 if summary.get("stopped") else 0
+    return 130 if summary.get("stopped") else 1 if summary.get("failed") else 0
 
 
 def _told(error: Exception, config: Any, folder: Path | None) -> str:

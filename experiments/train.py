@@ -15,7 +15,7 @@ from agents.learner import Learner
 from experiments.config import RunConfig, build
 from experiments.recorder import Recorder
 from unienv.adapt import make_vector
-from unienv.registry import world_id, world_ids
+from unienv.registry import is_world
 
 STOP = "stop"  # a file of this name in the run folder asks all replicas to save and end
 SAVE_EVERY = 60.0  # seconds
@@ -84,8 +84,7 @@ def make_envs(env: dict[str, Any], num_envs: int, device: torch.device) -> Vecto
     """N environments in SAME_STEP mode; worlds live on the learner's device where that is an accelerator."""
     parameters = {key: value for key, value in env.items() if key != "id"}
     name = str(env["id"])
-    on_device = device.type != "cpu" and (world_id(name) or name) in world_ids()
-    if on_device:
+    if device.type != "cpu" and is_world(name):
         return make_vector(name, num_envs, backend="torch", device=str(device), **parameters)
     return make_vector(name, num_envs, **parameters)
 

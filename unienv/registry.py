@@ -99,6 +99,14 @@ def world_class(name: str) -> tuple[type[World], dict[str, Any]]:
     return getattr(importlib.import_module(module), attribute), parameters
 
 
+def is_world(name: str) -> bool:
+    """Whether an environment is a `World` by its name ("match") or id ("UniEnv/Match-v0", "module:UniEnv/Mine-v0")."""
+    module, _, id = name.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return (world_id(id) or id) in world_ids()
+
+
 def world_id(name: str) -> str:
     """Gymnasium id of a short name: "match" -> "UniEnv/Match-v0" (the highest version registered)."""
     versions = [id for id in world_ids() if id.partition("/")[2].rpartition("-v")[0].lower() == name.lower()]

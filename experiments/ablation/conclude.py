@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from experiments.ablation import statistics
 from experiments.ablation.claims import allowed, claims, nats_of, said
@@ -178,7 +177,7 @@ def _form(runs: Runs, psi: str) -> dict[str, Any]:
     return {
         "scores": {str(seed): score for seed, score in scores.items()},
         "iqm": _told(statistics.iqm([list(scores.values())], _rng())) if scores else None,
-        "success": _told(_share(successes)) if successes else None,
+        "success": _told(statistics.mean(successes, 0.0, 1.0)) if successes else None,
     }
 
 
@@ -207,7 +206,7 @@ def _curve(grid: Grid, found: Iterable[Trial]) -> dict[str, Any] | None:
     edges = np.linspace(0, min(rows[-1]["steps"] for rows in told), count + 1)
     shares = np.stack([_binned(rows, edges) for rows in told])
     known = np.isfinite(shares).all(axis=0)  # long episodes end late
-    levels = [_share(column) for column in shares[:, known].T]
+    levels = [statistics.mean(column, 0.0, 1.0) for column in shares[:, known].T]
     steps = ((edges[1:] + edges[:-1]) / 2)[known].round().astype(int).tolist()
     value, low, high = ([getattr(level, name) for level in levels] for name in Estimate._fields)
     return {"steps": steps, "mean": value, "low": low, "high": high}
@@ -280,15 +279,9 @@ def _trial(grid: Grid, trial: Trial, groups: Iterable[Runs]) -> dict[str, Any]:
         "J": of.get("J"),
         "success": of.get("success"),
         "score": runs.scores(trial.psi).get(trial.seed),
-        "seconds": one.get("job_seconds"),
+        "seconds": one.get("seconds"),
         "command": one.get("command") or reproduce(run_config(grid.config, trial)),
     }
-
-
-def _share(shares: ArrayLike) -> Estimate:
-    """Mean of shares over seeds; its interval ends at 0 and 1."""
-    value, low, high = statistics.mean(shares)
-    return Estimate(value, low if low is None else max(0.0, low), high if high is None else min(1.0, high))
 
 
 def _told(estimate: Estimate) -> dict[str, Any]:

@@ -46,8 +46,8 @@ class Trend(NamedTuple):
     test: PValue | None
 
 
-def mean(values: ArrayLike) -> Estimate:
-    """Mean over seeds with Student's t interval.
+def mean(values: ArrayLike, least: float = -math.inf, most: float = math.inf) -> Estimate:
+    """Mean over seeds with Student's t interval, which ends where no mean can lie: below `least` or above `most`.
 
     Of five normal numbers it holds the mean in 95 % of cases, the percentile bootstrap in 84 % only. Where one seed in
     five falls far below the others, neither holds in more than two cases of three: five often show no such seed.
@@ -60,7 +60,7 @@ def mean(values: ArrayLike) -> Estimate:
     if n < 2:
         return Estimate(centre, None, None)
     reach = float(stats.t.ppf(1 - LEVEL / 2, n - 1) * numbers.std(ddof=1) / math.sqrt(n))
-    return Estimate(centre, centre - reach, centre + reach)
+    return Estimate(centre, max(least, centre - reach), min(most, centre + reach))
 
 
 def iqm(cells: Sequence[ArrayLike], rng: np.random.Generator) -> Estimate:

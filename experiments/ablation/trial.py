@@ -14,7 +14,7 @@ from experiments.studies.reading import claims
 from experiments.studies.separability import SeparabilityConfig, measure
 from experiments.watch import Step
 from unienv.aside import write_aside
-from unienv.registry import make_world, world_id, world_ids
+from unienv.registry import is_world, make_world
 from unienv.separability.draws import NotEnumerable
 from unienv.separability.enumeration import enumerate_world
 from unienv.separability.exact import exact
@@ -67,14 +67,15 @@ def _run(grid: Grid, trial: Trial) -> dict[str, Any]:
     summary = evaluate(config, learner)
     learner.envs.close()
     told = diagnose(config, learner, min(_DIAGNOSED, config.episodes)) if trial.psi == "joint" else None
-    return {"summary": summary, "diagnostics": told, "command": reproduce(config)}
+    seconds = read_metrics(folder)[-1]["seconds"]
+    return {"summary": summary, "diagnostics": told, "seconds": seconds, "command": reproduce(config)}
 
 
 def _measure(config: AblationConfig, cell: Cell) -> dict[str, Any]:
     """Exact non-separability of a cell's feedback and the ladder of its decisions; of others' worlds an estimate."""
     run: RunConfig = run_config(config, Trial(cell, "joint", 0))
     name, parameters = str(run.env["id"]), {key: value for key, value in run.env.items() if key != "id"}
-    if (world_id(name.rpartition(":")[2]) or name) not in world_ids():
+    if not is_world(name):
         return {"ns": _estimate(run.env), "ladder": None}
     world, how = make_world(name, **parameters), "exact"
     try:

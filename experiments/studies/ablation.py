@@ -30,12 +30,12 @@ def prepare(arguments: list[str]) -> tuple[AblationConfig, Path]:
     config = build({**asdict(config), **grid}, AblationConfig)
     from experiments.train import make_learner
 
-    tried: set[str] = set()
+    tried: set[Any] = set()
     for trial in trials(config):
-        one = run_config(config, trial)
-        if trial.cell.env not in tried:
+        one, parts = run_config(config, trial), {trial.cell, (trial.cell.env, trial.psi)}
+        if not parts <= tried:
             make_learner(one).envs.close()
-        tried.add(trial.cell.env)
+        tried |= parts
     folder = new_folder(config.runs, "ablation")
     write_aside(folder / "config.yaml", to_yaml(config))
     return config, folder

@@ -170,7 +170,8 @@ def _exact_verdict(study: dict[str, Any]) -> str:
     if whole <= ZERO:
         return f"{subject} tells nothing: feedback does not depend on observation and action."
     if nats <= ZERO:
-        text = f"{subject} is separable: a sum of per-modality scores expresses it exactly (0 nats)."
+        where = ", in each step by itself" * (len(exact["steps"]) > 1)
+        text = f"{subject} is separable: a sum of per-modality scores expresses it exactly{where} (0 nats)."
         if (signal := _mean(exact, "signal", "nonseparability")) > ZERO:
             text += f" The signal made of it is not: {signal:.4f} nats a step."
     else:

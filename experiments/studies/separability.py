@@ -19,7 +19,7 @@ from experiments.studies import new_folder, reproduce
 from experiments.studies.reading import claims, print_tables, rows, settings, verdict
 from unienv.adapt import make_vector
 from unienv.aside import write_aside
-from unienv.registry import make_world, parameters_of, world_id, world_ids
+from unienv.registry import is_world, make_world, parameters_of
 from unienv.separability.draws import NotEnumerable
 from unienv.separability.enumeration import Kernel, enumerate_world
 from unienv.separability.exact import Exact, exact
@@ -73,7 +73,7 @@ def prepare(arguments: list[str]) -> tuple[SeparabilityConfig, Path]:
     if config.policy != "uniform":
         _check_policy(config)
     make_vector(str(config.env["id"]), 1, **_parameters(config)).close()
-    if config.method == "exact" and not _is_world(config):
+    if config.method == "exact" and not is_world(str(config.env["id"])):
         raise ConfigError(f"only worlds can be enumerated, and {config.env['id']} is none; take method=samples")
     folder = new_folder(config.runs, str(config.env["id"]))
     write_aside(folder / "config.yaml", to_yaml(config))
@@ -141,7 +141,7 @@ def measure(config: SeparabilityConfig, say: Any = print) -> dict[str, Any]:
     behaviour = "uniform actions" if config.policy == "uniform" else f"the agent of {config.policy}"
     study |= {"estimate": None, "rho": f"{behaviour}, the environment's own resets"}
     study["conditioning"] = "the present observation and the action"
-    if config.method in ("auto", "exact") and _is_world(config):
+    if config.method in ("auto", "exact") and is_world(str(config.env["id"])):
         try:
             study |= _enumerate(config, parameters, say)
             study["conditioning"], study["modalities"] = (study["exact"][k] for k in ("conditioning", "modalities"))
@@ -264,11 +264,6 @@ def _behaviour(config: SeparabilityConfig, num_envs: int) -> Any:
     policy = learner.policy(num_envs, config.seed)
     going_on = np.zeros(num_envs, bool)  # where episodes start is of no matter without memory
     return lambda observation: policy.act(observation, going_on)
-
-
-def _is_world(config: SeparabilityConfig) -> bool:
-    name = str(config.env["id"]).rpartition(":")[2]
-    return (world_id(name) or name) in world_ids()
 
 
 def _parameters(config: SeparabilityConfig) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import signal
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def prepare(arguments: list[str]) -> tuple[RunConfig, Path]:
 
 def run(config: RunConfig, folder: Path, console: Console) -> dict[str, Any]:
     """Train and conclude; the summary holds "stopped" when Ctrl-C ended the training."""
+    if config.resume:  # settings that changed hold from now on, also for who continues once more
+        write_aside(folder / "config.yaml", to_yaml(replace(config, resume=None, json=False)))
     stopped = _train(config, folder, console)
     return _conclude(config, folder, stopped, console)
 

@@ -5,8 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
+from encoders.text.vae import TextVAE
 from experiments.config import ConfigError, override, to_yaml
 from experiments.studies import new_folder, resumed
 from experiments.transfer.plan import FIXED, TransferConfig, jobs, run_config, tasks
@@ -34,9 +36,11 @@ def prepare(arguments: list[str]) -> tuple[TransferConfig, Path]:
 
 
 def _check(config: TransferConfig) -> None:
-    for name in ("seeds", "attempts", "fit"):
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name}: expected at least 1, got {getattr(config, name)}")
+    for name, least in (("seeds", 1), ("attempts", 100), ("fit", 1)):
+        if getattr(config, name) < least:
+            raise ConfigError(f"{name}: expected at least {least}, got {getattr(config, name)}")
+    with torch.random.fork_rng(devices=[]):
+        TextVAE(2, config.vae)
     for key in (argument.partition("=")[0] for argument in config.trial):
         if key in FIXED:
             raise ConfigError(f"{key} is set by study=transfer itself; how many seeds there are is seeds=5")

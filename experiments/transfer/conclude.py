@@ -1,5 +1,6 @@
 """The end of the transfer study: tokens against latents, on manuals trained with and on manuals held out."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
@@ -25,21 +26,23 @@ Found = Mapping[str, Any]
 
 
 class Measure(NamedTuple):
-    """What agents are compared by: in words, and 1 where more is better, -1 where less is."""
+    """What agents are compared by: in words, 1 where more is better and -1 where less is, and the most there can be."""
 
     told: str
     sign: int
+    most: float = 1.0
 
 
 MEASURES = {
     "success": Measure("episodes in which the door opens", 1),
     "foreseen": Measure("attempts at the door whose end is foreseen, 0.5 by chance", 1),
-    "nats": Measure("-log p of that end, 0.693 by chance, more where sure and wrong", -1),
+    "nats": Measure("-log p of that end, 0.693 by chance, more where sure and wrong", -1, math.inf),
 }
 _HOW = """\
 Agents are trained with `env.split=train`; "test" are manuals that neither they nor the bridge have seen. Means over
 seeds with Student's t intervals at the 95 % level. latent - tokens is paired by seed; `p` is the exact one-sided
-sign-flip test that latents are better, which with n seeds gives no less than 1/2^n. Carried over is test less train, 0
+sign-flip test that latents are better, which with n seeds gives no less than 1/2^n; it is not corrected for the number
+of measures. Carried over is test less train, 0
 for an agent that reads new manuals as well as those it knows. Attempts are those of random actions, with a key in hand,
 weighted so that half of them succeed."""
 
@@ -66,13 +69,13 @@ def conclude(study: Study, failed: Mapping[str, str]) -> dict[str, Any]:
         "failed": dict(failed),
         "measures": {name: _measure(agents, name) for name in MEASURES},
         "anchors": {name: _anchor(agents["tokens"].values(), name) for name in ("random", "oracle")},
-        "given_back": _told([one["given_back"] for task, one in done.items() if task.kind == "bridge"]),
+        "given_back": _told([one["given_back"] for task, one in done.items() if task.kind == "bridge"], 0.0, 1.0),
         "agents": [_agent(kind, seed, one) for kind, of in agents.items() for seed, one in of.items()],
     }
 
 
 def _anchor(found: Iterable[Found], name: str) -> dict[str, Any] | None:
-    return _told([one["summary"]["anchors"][name]["success"] for one in found])
+    return _told([one["summary"]["anchors"][name]["success"] for one in found], 0.0, 1.0)
 
 
 def _measure(agents: Mapping[str, Mapping[int, Found]], name: str) -> dict[str, Any]:
@@ -83,8 +86,11 @@ def _measure(agents: Mapping[str, Mapping[int, Found]], name: str) -> dict[str, 
     both = sorted(of["latent"]["train"].keys() & of["tokens"]["train"])
     gaps = {split: [of["latent"][split][seed] - of["tokens"][split][seed] for seed in both] for split in SPLITS}
     forward = {split: [MEASURES[name].sign * gap for gap in gaps[split]] for split in SPLITS}
+    most = MEASURES[name].most
     return {
-        "means": {kind: {split: _told(list(of[kind][split].values())) for split in SPLITS} for kind in TEXTS},
+        "means": {
+            kind: {split: _told(list(of[kind][split].values()), 0.0, most) for split in SPLITS} for kind in TEXTS
+        },
         "carried": {kind: _told([of[kind]["test"][s] - x for s, x in of[kind]["train"].items()]) for kind in TEXTS},
         "gap": {split: _told(gaps[split]) for split in SPLITS},
         "p": {split: sign_flip(forward[split], np.random.default_rng(0)).p if both else None for split in SPLITS},
@@ -97,14 +103,14 @@ def _value(one: Found, name: str, split: str) -> float:
     return one["summary"]["success"] if split == "train" else one["summary"]["held_out"]["success"]
 
 
-def _told(values: ArrayLike) -> dict[str, Any] | None:
-    return mean(values)._asdict() if np.size(values) else None
+def _told(values: ArrayLike, least: float = -math.inf, most: float = math.inf) -> dict[str, Any] | None:
+    return mean(values, least, most)._asdict() if np.size(values) else None
 
 
 def _agent(kind: str, seed: int, one: Found) -> dict[str, Any]:
     values = {name: {split: _value(one, name, split) for split in SPLITS} for name in MEASURES}
     size = one["summary"]["parameters"]
-    return {"text": kind, "seed": seed, **values, "parameters": size, "seconds": one["job_seconds"]}
+    return {"text": kind, "seed": seed, **values, "parameters": size, "seconds": one["seconds"]}
 
 
 def _rows(summary: Found, say: Callable[[Found | None], str]) -> list[list[str]]:

@@ -90,4 +90,5 @@ def _train(study: Study, task: Task) -> dict[str, Any]:
         foresight[split] = judge(network, envs, study.config.attempts, unseen(config.seed))
         envs.close()
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return {"summary": summary, "foresight": foresight}
+    seconds = read_metrics(folder)[-1]["seconds"]
+    return {"summary": summary, "foresight": foresight, "seconds": seconds}

@@ -3,7 +3,8 @@
 A world's feedback is a sequence; policy terms cancel in its divergence from a separable world, and what is left is a
 sum over steps (the chain rule). So each step is measured apart, under the law of what the agent remembers at that step,
 and steps are added up, weighted by the probability that the episode is still going on. Trajectories as wholes are never
-compared: their correlation mixes what the world couples with what the policy couples.
+compared: their correlation mixes what the world couples with what the policy couples. Experts so have scores of each
+step; who does not know the step, as in `ladder`, can lose more than that.
 """
 
 from __future__ import annotations
@@ -98,12 +99,11 @@ def exact(
     kernel = enumerate_world(world, horizon, limit) if isinstance(world, World) else world
     law = check_law(rho, kernel.num_actions)
     steps = tuple(_measure(cells) for cells in walk(kernel, law, history, horizon or kernel.horizon, limit))
+    seen = "the present observation" if history == 1 else f"the last {history} observations, the actions between them"
     return Exact(
         modalities=kernel.modalities,
         rho="uniform actions" if rho is None else f"actions drawn with {np.round(law, 4).tolist()}",
-        conditioning="the present observation and the action"
-        if history == 1
-        else f"the last {history} observations and the actions between them",
+        conditioning=f"{seen} and the action" + ", each step by itself" * (len(steps) > 1),
         states=len(kernel.initial),
         steps=steps,
     )

@@ -72,7 +72,8 @@ def ladder(
     """The ladder of a world's decisions: what the signal of one step is worth, o drawn under uniform actions.
 
     In worlds of one step that is J itself. In longer ones it values one decision, all steps of an episode pooled, and
-    not plans: a decision that only leads somewhere is worth nothing here.
+    not plans: a decision that only leads somewhere is worth nothing here. Who decides sees the observation and not the
+    number of the step.
 
     Args:
         world: enumerable, see `exact`.

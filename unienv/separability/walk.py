@@ -18,7 +18,8 @@ class Cells(NamedTuple):
 
     Fields:
         alive: probability that it is going on.
-        codes: (R, M) int, what expert m remembers of its modality.
+        codes: (R, M) int, what expert m remembers of its modality: with a history of 1 the kernel's codes, the same in
+            every step; a longer memory is numbered within the step.
         action: (R,) int, the present action together with the remembered ones.
         taken: (R,) int, the present action.
         own_action: (R, M) int, as `action`, but what of it is modality m's own.
@@ -85,7 +86,9 @@ def walk(kernel: Kernel, law: np.ndarray, history: int, horizon: int | None, lim
 def _cells(kernel: Kernel, belief: _Belief, row: np.ndarray, edge: np.ndarray, mass: np.ndarray) -> Cells:
     """Rows of the belief with the edges that leave them, equal ones added up."""
     taken, codes = kernel.action[edge], kernel.codes[kernel.target[edge]]
-    memory = np.stack([number_rows(o) for o in belief.observations.transpose(1, 0, 2)], axis=1)[row]
+    seen = belief.observations
+    longer = seen.shape[2] > 1
+    memory = (np.stack([number_rows(o) for o in seen.transpose(1, 0, 2)], axis=1) if longer else seen[:, :, 0])[row]
     done = np.concatenate([belief.actions[row], taken[:, None]], axis=1)
     own = np.stack([number_rows(a[done]) for a in kernel.own_actions.T], axis=1)
     pairs = np.stack([kernel.parts[edge], codes], axis=2)

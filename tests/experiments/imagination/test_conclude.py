@@ -15,11 +15,15 @@ def claim(tmp_path, monkeypatch):
     """The verdict on what the product form must lose, of two seeds in a cell that must lose 0.1 nats of two parts."""
     monkeypatch.setattr(plan, "_MEASURED", (("match", (1.0,)),))
 
-    def verdict(signal, image):
+    def verdict(signal, image, spread):
         found = {"exact-match-1": {"signal": 0.1, "image": 0.1, "text": 0.0}}
         for seed in (0, 1):
             found[f"model-match-1-joint-{seed}"] = {"signal": 0.2, "image": 0.3, "text": 0.0}
-            found[f"model-match-1-late-{seed}"] = {"signal": 0.2 + signal, "image": 0.3 + image, "text": 0.0}
+            found[f"model-match-1-late-{seed}"] = {
+                "signal": 0.2 + signal + seed * spread,
+                "image": 0.3 + image,
+                "text": 0.0,
+            }
         for name, result in found.items():
             (tmp_path / "jobs" / name).mkdir(parents=True, exist_ok=True)
             (tmp_path / "jobs" / name / "result.json").write_text(json.dumps(result))
@@ -31,11 +35,17 @@ def claim(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("signal", "image", "verdict"),
-    [(0.1, 0.1, HOLDS), (0.109, 0.2, HOLDS), (0.12, 0.1, FAILS), (0.08, 0.1, FAILS), (0.1, 0.08, FAILS)],
+    ("signal", "image", "spread", "verdict"),
+    [
+        *[(0.1, 0.1, 0.0, HOLDS), (0.109, 0.2, 0.0, HOLDS), (0.1, 0.1, 1e-3, HOLDS)],
+        *[(0.12, 0.1, 0.0, FAILS), (0.08, 0.1, 0.0, FAILS), (0.1, 0.08, 0.0, FAILS), (0.13, 0.1, 1e-3, FAILS)],
+        *[(0.1, 0.1, 0.01, OPEN), (0.12, 0.1, 0.01, OPEN)],
+    ],
 )
-def test_of_the_signal_as_much_is_lost_as_must_be_and_of_an_observation_at_least_as_much(claim, signal, image, verdict):
-    assert claim(signal, image) == verdict
+def test_of_the_signal_as_much_is_lost_as_must_be_and_of_an_observation_at_least_as_much(
+    claim, signal, image, spread, verdict
+):
+    assert claim(signal, image, spread) == verdict
 
 
 def test_without_results_nothing_is_decided(tmp_path):

@@ -58,8 +58,8 @@ def test_memory_decides_what_is_separable():
         report = exact(world, history=memory)
         assert report.total("feedback", "information") == pytest.approx(information, abs=1e-9)
         assert report.total("feedback", "nonseparability") == pytest.approx(nonseparability, abs=1e-9)
-    assert exact(delayed).conditioning == "the present observation and the action"
-    assert "last 2 observations" in exact(delayed, history=2).conditioning
+    assert exact(delayed).conditioning == "the present observation and the action, each step by itself"
+    assert "last 2 observations, the actions between them and the action" in exact(delayed, history=2).conditioning
 
 
 def trajectories(kernel, steps):

@@ -48,6 +48,19 @@ def test_a_sum_of_scores_suffices_for_and():
     assert found.late == found.joint == pytest.approx(1.0)
 
 
+def test_pictures_of_several_steps_are_told_apart_when_steps_are_pooled():
+    found = ladder(toys.Gallery())
+    assert found.steps == 2 and found.single == pytest.approx((0.5, 1.0))
+    assert found.late == found.joint == pytest.approx(1.0)
+
+
+def test_who_does_not_know_the_step_can_lose_where_each_step_by_itself_is_separable():
+    told, found = exact(toys.Turning()), ladder(toys.Turning())
+    assert told.total("signal", "nonseparability") == pytest.approx(0.0, abs=1e-12)
+    assert told.conditioning == "the present observation and the action, each step by itself"
+    assert found.certified and found.late == pytest.approx(0.75) and found.gap == pytest.approx(0.25)
+
+
 def test_ferrers_two_actions_have_a_gap_iff_the_best_actions_hold_an_xor():
     generator, seen = np.random.default_rng(0), set()
     for _ in range(60):

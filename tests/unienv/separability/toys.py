@@ -89,6 +89,37 @@ class Delayed(Toy):
         return {"success": (state.step == 1) & (action == (state.text ^ state.image))}
 
 
+class Gallery(Toy):
+    """Two steps with pictures of their own, 0 and 1 and then 2 and 3; success iff the action is the step's own bit.
+
+    At the second step that is the picture's other bit: by pictures alone everything is known, by places in a step's
+    list nothing is.
+    """
+
+    length = 2
+
+    def observe(self, state):
+        return super().observe(state._replace(image=state.image + 2 * state.step, text=state.text * 0))
+
+    def feedback(self, state, observation, action, keys):
+        return {"success": action == (state.image ^ state.step)}
+
+
+class Turning(Toy):
+    """Two steps; both bits are equal at the first and differ at the second, success iff the action is their XOR.
+
+    Who knows the step needs neither bit, who does not needs both.
+    """
+
+    length = 2
+
+    def observe(self, state):
+        return super().observe(state._replace(image=state.text ^ state.step))
+
+    def feedback(self, state, observation, action, keys):
+        return {"success": action == state.step}
+
+
 class Drift(Toy):
     """Three steps of a hidden Markov chain: the next bits depend on these, the action and a hidden bit."""
 
