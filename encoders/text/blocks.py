@@ -2,9 +2,9 @@
 
 What distinguishes the models is who may see whom, and that is a mask of positions:
 
-    autoregressive, VAE     causal          j <= i
-    flow prior              block-causal    j // n <= i // n, blocks of n positions
-    masked diffusion        None            everyone sees everyone
+    autoregressive, VAE     causal                  j <= i
+    flow prior              `prior.packed_mask`     a noised block sees itself and the clean ones before it
+    masked diffusion        None                    everyone sees everyone
 """
 
 from collections.abc import Sequence
@@ -24,20 +24,19 @@ class KV(NamedTuple):
     values: Tensor
 
 
-def causal(queries: Tensor, keys: Tensor, block: int = 1) -> Tensor:
-    """Who may see whom: key j's block is not after query i's, j // block <= i // block.
+def causal(queries: Tensor, keys: Tensor) -> Tensor:
+    """Who may see whom: key j is not after query i.
 
     Positions rather than lengths are given, so that a part of a sequence, read on top of a cache, gets its own rows.
 
     Args:
         queries: positions (Lq,).
         keys: positions (Lk,), those of a cache included.
-        block: positions that see each other in both directions; 1 is strictly causal.
 
     Returns:
         (Lq, Lk) bool.
     """
-    return keys[None, :] // block <= queries[:, None] // block
+    return keys[None, :] <= queries[:, None]
 
 
 def rotate(x: Tensor, positions: Tensor) -> Tensor:

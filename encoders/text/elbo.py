@@ -250,21 +250,15 @@ def refine(
     return Gaussian(*(part.detach() for part in (start.mean + spread * shift, start.log_variance + growth)))
 
 
-def inference_gap(
-    model: LatentText,
-    x: Tensor,
-    k: int,
-    groups: int = 2,
-    steps: int = 300,
-    generator: Generator | None = None,
-    probabilities: Tensor | None = None,
-) -> Gap:
-    """Eq. (6), split by posteriors fitted to each row alone and judged by draws that they were not fitted to.
+def split_gap(before: Tensor, after: Tensor, k: int, probabilities: Tensor | None = None) -> Gap:
+    """Eq. (6), split by posteriors fitted to each row alone, see `refine`, and judged by draws they were not fitted to.
 
-    Each row and posterior gets `groups` times k draws, 2 times or more with `probabilities`, those of a whole language.
+    Args:
+        before: log weights (S, B) of the model's own posteriors, see `log_weights`; S a multiple of k.
+        after: (S, B), those of the fitted ones.
+        k: of the IWAE_k that stands in for log p(x).
+        probabilities: (B,) of a whole language, whose rows need S >= 2 k; None for a sample.
     """
-    before = log_weights(model, x, k * groups, generator)
-    after = log_weights(model, x, k * groups, generator, refine(model, x, steps, generator=generator))
     elbo, fitted, likelihood = _groups(before, k).mean(dim=1), _groups(after, k).mean(dim=1), iwae(after, k)
     parts = likelihood - elbo, fitted - elbo, likelihood - fitted
     return Gap(*(average(part, probabilities) for part in parts), k=k)

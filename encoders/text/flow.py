@@ -24,10 +24,10 @@ def shift(latent: int) -> float:
     return 1.0 + 0.5 * math.log(latent / 16)
 
 
-def draw_times(shape: tuple[int, ...], location: float, generator: Generator, scale: float = 1.0) -> Tensor:
-    """Training times in (0, 1), logit-normal: logit t ~ N(location, scale^2), of a shape."""
+def draw_times(shape: tuple[int, ...], location: float, generator: Generator) -> Tensor:
+    """Training times in (0, 1), logit-normal: logit t ~ N(location, 1), of a shape."""
     logits = torch.randn(shape, generator=generator, device=generator.device)
-    return (location + scale * logits).sigmoid()
+    return (location + logits).sigmoid()
 
 
 def interpolate(z0: Tensor, z1: Tensor, t: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ class Prior(nn.Module):
             z0: latents (B, L, d).
             modelled: (B, L) bool, False for padding. Padding within a block that has begun is seen by the rest of
                 the block; a sampler, which cannot know where an utterance will end, generates it too. So mark whole
-                blocks (`begun`) unless all utterances fill theirs.
+                blocks.
             generator: draws times, noise and boundaries.
             stop: what of the gradient into z0 is stopped. "input": it enters by the noised input alone, not by the
                 target or by the history; "all": none enters; "none": it enters everywhere.
@@ -202,13 +202,6 @@ def packed_mask(positions: Tensor, block: int) -> Tensor:
     noised = torch.arange(len(number), device=positions.device) >= len(clean)
     history = ~noised & (number + noised[:, None] <= number[:, None])  # a noised block's own clean copy is hidden
     return history | (noised & noised[:, None] & (number == number[:, None]))
-
-
-def begun(tokens: Tensor, block: int) -> Tensor:
-    """Whole blocks that have any token: (B, L) bool -> (B, L) bool."""
-    length = tokens.shape[1]
-    padded = nn.functional.pad(tokens, (0, -length % block))
-    return padded.unflatten(1, (-1, block)).any(dim=2).repeat_interleave(block, dim=1)[:, :length]
 
 
 def waves(t: Tensor, width: int) -> Tensor:

@@ -201,13 +201,12 @@ def gap_curve(
     before = elbo.log_weights(exact, rows, ks[-1], generator)
     fitted = elbo.refine(Solved(latent, generator), rows, _FIT_STEPS, draws=1, generator=generator)
     after = elbo.log_weights(exact, rows, ks[-1], generator, fitted)
-    own, refined, likely = before.mean(dim=0), after.mean(dim=0), elbo.iwae(after, len(after))[0]
-    parts = {"amortisation": refined - own, "family": likely - refined, "total": likely - own}
+    parts = elbo.split_gap(before, after, ks[-1])
     return {
         "ks": list(ks),
         "values": [plain(elbo.average(elbo.gap(before, k))) for k in ks],
-        **{name: plain(elbo.average(part[None])) for name, part in parts.items()},
-        "k": len(after),
+        **{name: plain(getattr(parts, name)) for name in ("amortisation", "family", "total")},
+        "k": parts.k,
         "rows": len(rows),
         "solver_steps": _STEPS,
     }

@@ -139,6 +139,9 @@ def test_resuming_goes_on_where_the_run_ended(tmp_path, env, trusted):
     assert both[:2] == first
     assert all(later["seconds"] > earlier["seconds"] for earlier, later in pairwise(both))
     assert json.loads((folder / "summary.json").read_text())["steps"] == 128
+    assert go(tmp_path, f"resume={folder}", *trusted) == (0, folder)  # settings that changed have stayed
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 128
+    assert "steps: 128" in (folder / "config.yaml").read_text() and read_metrics(folder) == both
 
 
 def test_an_agent_with_a_world_model_runs_and_goes_on(tmp_path):

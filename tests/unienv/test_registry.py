@@ -8,7 +8,7 @@ from gymnasium import spaces
 import unienv
 from tests.contract import WorldContract
 from unienv.modality import Vocabulary, pixel_space, text_space
-from unienv.registry import WORLDS, needs, parameters_of, world_class, world_names
+from unienv.registry import WORLDS, is_world, needs, parameters_of, world_class, world_names
 from unienv.worlds.goto import Goto
 from unienv.worlds.match import Match
 
@@ -110,6 +110,12 @@ def test_a_world_has_a_name_an_id_and_an_entry_point():
 def test_an_id_may_name_the_module_that_registers_it():
     kind, parameters = world_class(f"{__name__}:UniEnv/QuickDoors-v0")
     assert kind.__name__ == "Doors" and parameters == {"horizon": 2}
+
+
+def test_what_is_a_world_by_whatever_name():
+    named = ("match", "UniEnv/Match-v0", f"{__name__}:UniEnv/QuickDoors-v0")
+    assert all(map(is_world, named))
+    assert not any(map(is_world, ("matsch", "CartPole-v1", "tests.agents.tiny:TestStairs-v0")))
 
 
 def test_registered_parameters_are_defaults():

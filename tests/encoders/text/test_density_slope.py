@@ -96,7 +96,10 @@ def test_the_gap_of_a_learned_model_is_amortisation_and_family():
     model.probe, model.solver_steps = seeded(8), 4
     weights = [parameter.clone() for parameter in model.parameters()]
     chosen = torch.multinomial(law(), 12, replacement=True, generator=seeded(9))
-    gap = elbo.inference_gap(model, x[chosen], k=4, steps=15, generator=seeded(7))
+    rows, drawn = x[chosen], seeded(7)
+    before = elbo.log_weights(model, rows, 8, drawn)
+    after = elbo.log_weights(model, rows, 8, drawn, elbo.refine(model, rows, 15, generator=drawn))
+    gap = elbo.split_gap(before, after, k=4)
     model.probe, model.solver_steps = None, 32
     print(f"\ntotal {gap.total}, amortisation {gap.amortisation}, family {gap.family}")
     assert gap.total.value == pytest.approx(gap.amortisation.value + gap.family.value, abs=1e-6)

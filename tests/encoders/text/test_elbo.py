@@ -10,13 +10,13 @@ from encoders.text.elbo import (
     average,
     cross_log_density,
     gap,
-    inference_gap,
     iwae,
     log_density,
     log_weights,
     perplexity,
     refine,
     split,
+    split_gap,
 )
 from tests.encoders.text.toy_language import DATA, LENGTHS, SENTENCES, ToyLanguage, mean, sample
 
@@ -342,12 +342,19 @@ def test_refining_comes_close_to_the_best_gaussians(prior, dim):
     assert mean(lacks) < 0.01
 
 
+def gap_of(model, x, k, groups, probabilities=None):
+    generator = seeded()
+    before = log_weights(model, x, k * groups, generator)
+    after = log_weights(model, x, k * groups, generator, refine(model, x, generator=generator))
+    return split_gap(before, after, k, probabilities)
+
+
 @pytest.mark.parametrize(("prior", "dim"), CASES)
 def test_the_parts_of_the_gap_agree_with_their_integrals(prior, dim):
     toy = toy_of(prior, dim)
     family = mean(toy.gap(best_of(prior, dim)))
     total = mean(toy.gap(toy.posterior(SENTENCES)))
-    found = inference_gap(toy, SENTENCES, 256, groups=20, generator=seeded(), probabilities=DATA)
+    found = gap_of(toy, SENTENCES, 256, 20, DATA)
     assert found.total.value == pytest.approx(found.amortisation.value + found.family.value)
     assert found.total.value < total + 4.5 * found.total.error
     assert found.amortisation.value < total - family + 4.5 * found.amortisation.error
@@ -358,7 +365,7 @@ def test_the_parts_of_the_gap_agree_with_their_integrals(prior, dim):
 
 
 def test_the_gap_of_a_true_posterior_is_zero():
-    found = inference_gap(Conjugate(0.0, math.log(0.5)), torch.tensor([[1, 2], [3, 0]]), 4, generator=seeded())
+    found = gap_of(Conjugate(0.0, math.log(0.5)), torch.tensor([[1, 2], [3, 0]]), 4, 2)
     assert [part.value for part in found[:3]] == pytest.approx([0.0] * 3, abs=1e-6)
 
 

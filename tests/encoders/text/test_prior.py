@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from encoders.text import flow
-from encoders.text.prior import STOPS, Prior, begun, packed_mask, waves
+from encoders.text.prior import STOPS, Prior, packed_mask, waves
 
 LATENT = 3
 
@@ -174,7 +174,7 @@ def test_the_loss_follows_its_generator():
 
 def test_padding_has_no_part_in_the_loss():
     prior, (z0, _, _) = make(), inputs(6, 2)
-    kept = begun(torch.tensor([6, 3, 1])[:, None] > torch.arange(6), 2)
+    kept = torch.tensor([6, 4, 2])[:, None] > torch.arange(6)
     assert kept.sum(dim=1).tolist() == [6, 4, 2]
     garbled = torch.where(kept[..., None], z0, 9.0)
     losses = [prior.loss(z, kept, seeded(), boundary=0.5) for z in (z0, garbled)]
@@ -187,14 +187,6 @@ def test_the_mean_is_over_modelled_coordinates():
     short = torch.arange(6).expand(400, 6) < 2
     losses = [prior.loss(z0, kept, seeded(), boundary=0.0).item() for kept in (modelled(z0), short)]
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
-
-
-@pytest.mark.parametrize("length, block", [(7, 3), (6, 2), (2, 4)])
-def test_a_block_with_a_token_is_modelled_whole(length, block):
-    sizes = torch.arange(length + 1)
-    kept = begun(torch.arange(length) < sizes[:, None], block)
-    assert kept.shape == (length + 1, length)
-    assert kept.sum(dim=1).tolist() == [min(length, math.ceil(size / block) * block) for size in range(length + 1)]
 
 
 def test_some_blocks_begin_clean(monkeypatch):

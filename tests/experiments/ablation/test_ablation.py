@@ -85,7 +85,7 @@ def test_a_trial_that_fails_is_told_and_stops_no_other(tmp_path, monkeypatch, ca
         return whole(grid, one)
 
     monkeypatch.setattr(trial, "_run", one_fails)
-    assert main([*SMALL, f"runs={tmp_path}", "env.coupling=1"]) == 0
+    assert main([*SMALL, f"runs={tmp_path}", "env.coupling=1"]) == 1
     (folder,) = tmp_path.iterdir()
     summary = read(folder)
     assert summary["failed"] == {"match-1-late-1": "RuntimeError: out of luck"}
@@ -124,6 +124,9 @@ def test_settings_of_a_world_are_settings_of_a_run_and_give_way_to_the_users(env
         (["ppo.lrr=1"], "there is no setting 'ppo.lrr'; did you mean 'ppo.lr'?"),
         (["preset=fast"], "preset must be one of quick, full, got 'fast'"),
         (["env=match", "env.size=3"], "match has no setting 'env.size'"),
+        (["env.coupling=0,1.5"], "coupling"),
+        (["agent.psi=joint,video"], "video"),
+        (["margin=0"], "margin: expected a number from 1e-06 to 1, got 0"),
     ],
 )
 def test_mistakes_are_told_in_one_line(arguments, told, tmp_path, capsys):

@@ -44,7 +44,13 @@ def result(trial, **changes):
     diagnostics = None
     if trial.psi == "joint":
         diagnostics = {"shuffle": {"text": 0.5, "image": 0.6}, "emap": J - 0.04, "whole": J, "episodes": 500}
-    return {"summary": summary, "diagnostics": diagnostics, "command": "run it", "seconds": 3.5, "job_seconds": 4.0} | changes
+    return {
+        "summary": summary,
+        "diagnostics": diagnostics,
+        "command": "run it",
+        "seconds": 3.5,
+        "job_seconds": 4.0,
+    } | changes
 
 
 def measured(coupling):

@@ -98,7 +98,7 @@ def test_a_job_that_fails_is_told_and_stops_only_what_needs_it(little, tmp_path,
     monkeypatch.setitem(jobs._KINDS, "latent", broken)
     monkeypatch.setattr(plan, "RATES", ())
     monkeypatch.setattr(plan, "HEADS", ())
-    assert main([*SMALL, "corpus=goto", f"runs={tmp_path}"]) == 0
+    assert main([*SMALL, "corpus=goto", f"runs={tmp_path}"]) == 1
     (folder,) = tmp_path.iterdir()
     failed = read(folder)["failed"]
     assert failed["stage2"] == "RuntimeError: out of luck"

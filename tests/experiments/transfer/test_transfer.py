@@ -154,7 +154,8 @@ def test_gaps_are_paired_by_seed_and_less_nats_are_better():
         ("env.num_keys=2", "at least 3 keys"),
         ("env.nun_keys=3", "did you mean 'env.num_keys'"),
         ("ppo.pley=1", "did you mean 'ppo.play'"),
-        ("attempts=0", "at least 1"),
+        ("attempts=99", "at least 100"),
+        ("vae.width=65", "width must be a multiple"),
     ],
 )
 def test_mistakes_are_told_in_a_line(argument, told, tmp_path, capsys):
