@@ -48,6 +48,8 @@ def claims(study: dict[str, Any]) -> dict[str, list[str]]:
             may.append(f"The coupling has order {_order(exact)}.")
         else:
             may.append(f"The feedback of {version[0].lower()}{version[1:]} is separable under {exact['rho']}.")
+            if len(exact["steps"]) > 1:
+                may_not.append("The same for who does not know the step: each step was measured by itself.")
         may_not.append("The same figure under another behaviour; where the state is hidden, not even the same zero.")
         if exact["small"]:
             may_not.append("The same figure for the full-sized world.")
