@@ -54,6 +54,12 @@ def parameters(model):
     return torch.cat([parameter.detach().flatten() for parameter in model.policy.parameters()])
 
 
+@pytest.fixture(autouse=True)
+def logs(monkeypatch, tmp_path):
+    """Where it makes a folder for each model, which it would leave behind."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
 @pytest.mark.parametrize("id", SMALL)
 def test_ppo_learns(id):
     envs = make_vec_env(id, 2, seed=0, env_kwargs=SMALL[id], wrapper_class=FlatActions)
