@@ -98,7 +98,7 @@ def test_decisions_hang_on_the_words(bridge):
     assert same.tolist() == [True] * 4 + [False] * 2 and torch.equal((before == after).all(dim=1), same)
 
 
-@pytest.mark.parametrize("agent", [{**TEXT, "memory": "gru"}, {**BOTH, "psi": "late"}])
+@pytest.mark.parametrize("agent", [{**TEXT, "memory": "gru"}, {**BOTH, "psi": "late", "hidden": 96}])
 def test_a_loaded_learner_continues_bit_by_bit(tmp_path, bridge, agent):
     def learner():
         return make_learner(agent=small(bridge=bridge, **agent), total_steps=1000)

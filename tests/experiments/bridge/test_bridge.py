@@ -28,7 +28,7 @@ def little():
         for name in ("_PIXELS", "_UNIFIED", "_SPEAKER"):
             patch.setattr(jobs, name, 3)
         patch.setattr(jobs, "_GUIDANCES", (1.0, 2.0))
-        patch.setattr(jobs, "_GAP", 1e9)
+        patch.setattr(jobs, "_GAP", 1.0)  # the least: two rows
         patch.setattr(measure, "_FIT_STEPS", 3)
         patch.setattr(bench, "_ROWS", 64)
         patch.setattr(bench, "_DRAWN", 4)
