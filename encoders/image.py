@@ -144,8 +144,8 @@ def _normalise_each(module: nn.Module) -> None:
         if isinstance(child, nn.BatchNorm2d):
             channels = child.num_features
             norm = nn.GroupNorm(math.gcd(channels, max(1, channels // _GROUP)), channels, child.eps)
-            own = [part for part in (getattr(child, "act", None),) if part is not None]  # timm fuses the activation
-            setattr(module, name, nn.Sequential(norm, *own))
+            act = getattr(child, "act", None)  # which timm fuses with it
+            setattr(module, name, norm if act is None else nn.Sequential(norm, act))
         else:
             _normalise_each(child)
 
