@@ -1,5 +1,7 @@
 """What replicas tell each other, sums of gradients and of a few statistics, and the step they take together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,12 +14,24 @@ class DivergedError(ArithmeticError):
 
     Args:
         what: that was found, for people.
-        experience: that it was found in, for whoever looks for the cause.
+
+    Attributes:
+        experience: that it was found in, for whoever looks for the cause; see `found_in`.
     """
 
-    def __init__(self, what: str, experience: Any = None) -> None:
+    def __init__(self, what: str) -> None:
         super().__init__(what)
-        self.experience = experience
+        self.experience: Any = None
+
+
+@contextmanager
+def found_in(experience: Any) -> Iterator[None]:
+    """A DivergedError raised inside tells the experience that it was found in."""
+    try:
+        yield
+    except DivergedError as error:
+        error.experience = experience
+        raise
 
 
 def num_replicas() -> int:

@@ -1,8 +1,7 @@
 """One replica of the learner: its worlds, its copy of the network, and the loop collect -> improve."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from agents import checkpoint
-from agents.distribution import DivergedError, all_reduce_sum, num_replicas, rank, wait_for_all
+from agents.distribution import DivergedError, all_reduce_sum, found_in, num_replicas, rank, wait_for_all
 from agents.foresight import foresee
 from agents.imagination import imagine
 from agents.network import AgentConfig, Network, make_network
@@ -104,7 +103,7 @@ class Learner:
         self.replay.clear()
         with autocast(self.device, self.bfloat16):
             rollout, episodes = self.collector.collect(self.ppo.horizon)
-        with _learning_from(rollout):
+        with found_in(rollout):
             told = improve(self.network, self.optimiser, rollout, self.ppo, self.minibatches, self.bfloat16)
         for _ in range(self.imagined):
             self._imagine(rollout, told["spread"])
@@ -114,7 +113,7 @@ class Learner:
     def _play(self, num_steps: int) -> dict[str, Any]:
         play, episodes = self.collector.play(num_steps)
         known = self.replay.add(play)
-        with _learning_from(known):
+        with found_in(known):
             told = foresee(
                 self.network,
                 self.optimiser,
@@ -136,12 +135,12 @@ class Learner:
         actions are nearly equal, would teach its noise.
         """
         collector, horizon = self.collector, self.ppo.horizon
-        with _learning_from(real), autocast(self.device, self.bfloat16):
+        with found_in(real), autocast(self.device, self.bfloat16):
             dreamt = imagine(
                 self.network, real, collector.prepared, collector.carry, collector.start, horizon, self.actions
             )
         ppo = replace(self.ppo, feedback=0.0)
-        with _learning_from(dreamt):
+        with found_in(dreamt):
             improve(self.network, self.optimiser, dreamt, ppo, self.minibatches, self.bfloat16, spread)
 
     def policy(self, num_worlds: int, seed: int) -> NetworkPolicy:
@@ -235,16 +234,6 @@ class Learner:
             self.replay.restore({} if fewer else {n.removeprefix(_REPLAY): t for n, t in play.items()}, like)
         except ValueError as error:
             raise ValueError(f"{path} holds other worlds than this run's, or is damaged: {error}") from None
-
-
-@contextmanager
-def _learning_from(experience: Any) -> Iterator[None]:
-    """An error by which learning diverges tells what was learned from."""
-    try:
-        yield
-    except DivergedError as error:
-        error.experience = experience
-        raise
 
 
 def _hash(*numbers: int) -> int:

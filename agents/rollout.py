@@ -9,7 +9,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Generator, Tensor
 
-from agents.distribution import DivergedError
+from agents.distribution import found_in
 from agents.network import Network
 from agents.play import Play
 from agents.world_model import Codes, last_observations
@@ -135,11 +135,8 @@ class Collector:
         decision = self.network(prepared, self.carry, start[None])
         choices = self.network.choices
         log_probs = choices.log_probs(decision.logits)
-        try:
+        with found_in(prepared):
             action = choices.sample(log_probs, self.generator)
-        except DivergedError as error:
-            error.experience = prepared
-            raise
         after, reward, terminated, over, info = self._advance(action, episodes)
         truncated = over & ~terminated
         final_values = self._final_values(info, truncated, decision.carry)
