@@ -1,4 +1,4 @@
-"""What jobs of a study leave in its run folder: a folder each, with a result once it is done."""
+"""What jobs of a study have in common: a folder each in its run folder, with a result once it is done."""
 
 import contextlib
 import json
@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from agents.learner import Learner
+from experiments.config import RunConfig, to_yaml
+from experiments.recorder import read_metrics
+from experiments.studies import reproduce
 from unienv.aside import write_aside
 
 JOBS = "jobs"  # below a run folder, from the first job on
@@ -29,6 +33,24 @@ def results(folder: Path) -> dict[str, Any]:
     """What the jobs that are done have found, by name."""
     found = sorted(folder.glob(f"{JOBS}/*/{_RESULT}"))
     return {unquote(path.parent.name): json.loads(path.read_text()) for path in found}
+
+
+def train_agent(config: RunConfig, place: Path) -> tuple[Learner, dict[str, Any]]:
+    """Train and evaluate an agent in a job's folder: the learner, its worlds closed, and what it brings to a result.
+
+    Returns:
+        The learner; and summary, see `experiments.evaluate`, seconds of training, and the command that does the same.
+    """
+    from experiments.evaluate import evaluate
+    from experiments.train import make_learner, train
+
+    write_aside(place / "config.yaml", to_yaml(config))
+    train(config, place)
+    learner = make_learner(config)
+    learner.load(place)
+    summary = evaluate(config, learner)
+    learner.envs.close()
+    return learner, {"summary": summary, "seconds": read_metrics(place)[-1]["seconds"], "command": reproduce(config)}
 
 
 def leave(folder: Path, name: str, work: Callable[[], dict[str, Any]]) -> None:

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.ablation.plan import AblationConfig, Cell, Trial, cells, run_config, trials
-from experiments.config import RunConfig, to_yaml
-from experiments.jobs import job_folder, leave
+from experiments.config import RunConfig
+from experiments.jobs import job_folder, leave, train_agent
 from experiments.recorder import METRICS, read_metrics
 from experiments.studies import reproduce
 from experiments.studies.reading import claims
 from experiments.studies.separability import SeparabilityConfig, measure
 from experiments.watch import Step
-from unienv.aside import write_aside
 from unienv.registry import is_world, make_world
 from unienv.separability.draws import NotEnumerable
 from unienv.separability.enumeration import enumerate_world
@@ -56,19 +55,11 @@ def look(grid: Grid, name: str) -> Step | None:
 
 def _run(grid: Grid, trial: Trial) -> dict[str, Any]:
     from experiments.ablation.diagnostics import diagnose
-    from experiments.evaluate import evaluate
-    from experiments.train import make_learner, train
 
-    config, folder = run_config(grid.config, trial), job_folder(grid.folder, trial.name)
-    write_aside(folder / "config.yaml", to_yaml(config))
-    train(config, folder)
-    learner = make_learner(config)
-    learner.load(folder)
-    summary = evaluate(config, learner)
-    learner.envs.close()
+    config = run_config(grid.config, trial)
+    learner, found = train_agent(config, job_folder(grid.folder, trial.name))
     told = diagnose(config, learner, min(_DIAGNOSED, config.episodes)) if trial.psi == "joint" else None
-    seconds = read_metrics(folder)[-1]["seconds"]
-    return {"summary": summary, "diagnostics": told, "seconds": seconds, "command": reproduce(config)}
+    return found | {"diagnostics": told}
 
 
 def _measure(config: AblationConfig, cell: Cell) -> dict[str, Any]:

@@ -4,13 +4,11 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.config import RunConfig, parse, to_yaml
+from experiments.config import RunConfig, parse
 from experiments.imagination.plan import ImaginationConfig, Trial, cells, fits, settings, trials
-from experiments.jobs import job_folder, leave
+from experiments.jobs import job_folder, leave, train_agent
 from experiments.recorder import METRICS, read_metrics
-from experiments.studies import reproduce
 from experiments.watch import Step
-from unienv.aside import write_aside
 
 
 class Grid(NamedTuple):
@@ -57,15 +55,4 @@ def _trial(grid: Grid, name: str) -> Trial:
 
 
 def _run(grid: Grid, trial: Trial) -> dict[str, Any]:
-    from experiments.evaluate import evaluate
-    from experiments.train import make_learner, train
-
-    config, folder = run_config(grid.config, trial), job_folder(grid.folder, trial.name)
-    write_aside(folder / "config.yaml", to_yaml(config))
-    train(config, folder)
-    learner = make_learner(config)
-    learner.load(folder)
-    summary = evaluate(config, learner)
-    learner.envs.close()
-    seconds = read_metrics(folder)[-1]["seconds"]
-    return {"summary": summary, "seconds": seconds, "command": reproduce(config)}
+    return train_agent(run_config(grid.config, trial), job_folder(grid.folder, trial.name))[1]

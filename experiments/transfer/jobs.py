@@ -12,12 +12,11 @@ from encoders.text.corpus import SPLITS, Sentences
 from encoders.text.fit import fit
 from encoders.text.pretrained import save_text
 from encoders.text.vae import TextVAE
-from experiments.config import RunConfig, to_yaml
-from experiments.jobs import job_folder, leave
+from experiments.config import RunConfig
+from experiments.jobs import job_folder, leave, train_agent
 from experiments.recorder import METRICS, read_metrics
 from experiments.transfer.plan import SENTENCE, Task, TransferConfig, run_config, tasks
 from experiments.watch import Step
-from unienv.aside import write_aside
 from unienv.registry import make_world
 
 _WORLDS = 256  # in which attempts are made
@@ -73,22 +72,16 @@ def _fit(study: Study, task: Task) -> dict[str, Any]:
 
 def _train(study: Study, task: Task) -> dict[str, Any]:
     """An agent, and in either split how often it succeeds and how well it foresees which attempts do."""
-    from experiments.evaluate import evaluate, unseen
-    from experiments.train import make_envs, make_learner, train
+    from experiments.evaluate import unseen
+    from experiments.train import make_envs
     from experiments.transfer.attempts import judge
 
     config, folder = run_config(study.config, task, study.folder), job_folder(study.folder, task.name)
-    write_aside(folder / "config.yaml", to_yaml(config))
-    train(config, folder)
-    learner = make_learner(config)
-    learner.load(folder)
-    summary = evaluate(config, learner)
-    learner.envs.close()
+    learner, found = train_agent(config, folder)
     network, foresight = learner.network.cpu(), {}
     for split in SPLITS:
         envs = make_envs({"id": "manual", **world(config, split)}, _WORLDS, torch.device("cpu"))
         foresight[split] = judge(network, envs, study.config.attempts, unseen(config.seed))
         envs.close()
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    seconds = read_metrics(folder)[-1]["seconds"]
-    return {"summary": summary, "foresight": foresight, "seconds": seconds}
+    return found | {"foresight": foresight}
