@@ -42,9 +42,8 @@ _HOW = """\
 Agents are trained with `env.split=train`; "test" are manuals that neither they nor the bridge have seen. Means over
 seeds with Student's t intervals at the 95 % level. latent - tokens is paired by seed; `p` is the exact one-sided
 sign-flip test that latents are better, which with n seeds gives no less than 1/2^n; it is not corrected for the number
-of measures. Carried over is test less train, 0
-for an agent that reads new manuals as well as those it knows. Attempts are those of random actions, with a key in hand,
-weighted so that half of them succeed."""
+of measures. Carried over is test less train, 0 for an agent that reads new manuals as well as those it knows. Attempts
+are those of random actions, with a key in hand, weighted so that half of them succeed."""
 
 
 def conclude(study: Study, failed: Mapping[str, str]) -> dict[str, Any]:

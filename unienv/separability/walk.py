@@ -86,9 +86,10 @@ def walk(kernel: Kernel, law: np.ndarray, history: int, horizon: int | None, lim
 def _cells(kernel: Kernel, belief: _Belief, row: np.ndarray, edge: np.ndarray, mass: np.ndarray) -> Cells:
     """Rows of the belief with the edges that leave them, equal ones added up."""
     taken, codes = kernel.action[edge], kernel.codes[kernel.target[edge]]
-    seen = belief.observations
-    longer = seen.shape[2] > 1
-    memory = (np.stack([number_rows(o) for o in seen.transpose(1, 0, 2)], axis=1) if longer else seen[:, :, 0])[row]
+    memory = belief.observations[:, :, 0]
+    if belief.observations.shape[2] > 1:
+        memory = np.stack([number_rows(o) for o in belief.observations.transpose(1, 0, 2)], axis=1)
+    memory = memory[row]
     done = np.concatenate([belief.actions[row], taken[:, None]], axis=1)
     own = np.stack([number_rows(a[done]) for a in kernel.own_actions.T], axis=1)
     pairs = np.stack([kernel.parts[edge], codes], axis=2)
