@@ -71,7 +71,7 @@ def log_probabilities(model: nn.Module, rows: Tensor, generator: Generator, draw
         parts = rows.repeat(draws, 1).split(_TOGETHER)
         return -torch.cat([model.bound(part, generator) for part in parts]).double().unflatten(0, (draws, -1)), False
     if isinstance(model, LatentLanguage):
-        return elbo.log_weights(Solved(model, generator), rows, draws, generator), False
+        return elbo.log_weights(Solved(model, generator, _STEPS), rows, draws, generator), False
     raise ValueError(f"expected an Autoregressive, Masked or LatentLanguage model, got {type(model).__name__}")
 
 
@@ -87,7 +87,7 @@ class Solved:
 
     latent: LatentLanguage
     probe: Generator | None
-    steps: int = _STEPS
+    steps: int
 
     def posterior(self, x: Tensor) -> Gaussian:
         """q(z | x)."""
@@ -159,7 +159,7 @@ def split(
 ) -> dict[str, Any]:
     """Eq. (5), the ELBO and its parts in nats a text, see `elbo.split`; densities of the prior are estimated."""
     rows, law = _moved(rows, probabilities, generator)
-    parts = elbo.split(Solved(latent, generator), rows, draws, generator, law)
+    parts = elbo.split(Solved(latent, generator, _STEPS), rows, draws, generator, law)
     return {
         name: plain(part) if isinstance(part, Measured) else {side: plain(of) for side, of in part._asdict().items()}
         for name, part in parts._asdict().items()
@@ -197,9 +197,9 @@ def gap_curve(
     if law is not None:
         rows = rows[torch.multinomial(law, most, replacement=True, generator=generator)]
     rows = rows[:most]
-    exact = Solved(latent, None)
+    exact = Solved(latent, None, _STEPS)
     before = elbo.log_weights(exact, rows, ks[-1], generator)
-    fitted = elbo.refine(Solved(latent, generator), rows, _FIT_STEPS, draws=1, generator=generator)
+    fitted = elbo.refine(Solved(latent, generator, _STEPS), rows, _FIT_STEPS, draws=1, generator=generator)
     after = elbo.log_weights(exact, rows, ks[-1], generator, fitted)
     parts = elbo.split_gap(before, after, ks[-1])
     return {

@@ -3,14 +3,10 @@
 Everything about it can be computed: transitions, and the density of a sequence of latents by the forward algorithm.
 """
 
-from functools import cache
-
 import torch
 from torch.distributions import Normal
 
-from encoders.text.prior import Prior
-
-LENGTH, LATENT, BLOCK, WIDTH = 6, 4, 2, 64
+LENGTH, LATENT, BLOCK = 6, 4, 2
 SPREAD = 0.2
 CENTRES = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [-1, 1, 1, -1], [-1, -1, -1, -1]])
 FIRST = torch.tensor([0.5, 0.3, 0.1, 0.1])
@@ -42,16 +38,6 @@ def log_density(z):
     for i in range(1, z.shape[1]):
         forward = (forward[:, :, None] + NEXT.log()).logsumexp(dim=1) + emitted[:, i]
     return forward.logsumexp(dim=1)
-
-
-@cache
-def trained():
-    """A prior that has learned the language."""
-    torch.manual_seed(0)
-    prior = Prior(LATENT, WIDTH, num_layers=2, num_heads=4, block=BLOCK)
-    generator = torch.Generator().manual_seed(1)
-    train(prior, lambda: latents(words(128, generator), generator), steps=1000, generator=generator)
-    return prior
 
 
 def train(prior, draw, steps, generator, rate=5e-3):

@@ -66,11 +66,3 @@ def test_a_learned_density_is_that_of_a_mixture_in_the_plane():
     gap = mixture.log_prob(z[:, 0]) - prior.log_density(z)[:, 0]  # nats; its mean is KL(p || p_psi) >= 0
     assert -0.05 < gap.mean() < 0.1
     assert gap.abs().mean() < 0.3
-
-
-def test_a_learned_density_of_sequences():
-    """Against the forward algorithm; a prior that knew nothing of order would lose what transitions tell."""
-    prior, generator = language.trained(), seeded(7)
-    z = language.latents(language.words(300, generator), generator)
-    gap = language.log_density(z) - prior.log_density(z, generator).sum(dim=1)
-    assert -0.1 < gap.mean() < 0.6

@@ -3,7 +3,6 @@ import torch
 
 from encoders.text.prior import Prior
 from encoders.text.sampling import guided, sample
-from tests.encoders.text import language
 from tests.encoders.text.test_prior import LATENT, inputs, make, seeded
 
 
@@ -110,56 +109,3 @@ def test_a_prefix_that_does_not_fit_is_told_in_one_line(shape):
     with pytest.raises(ValueError, match=r"prefix must have the shape \(3, at most 6, 3\), got \(") as error:
         sample(make(), 3, 6, seeded(), prefix=torch.zeros(shape))
     assert "\n" not in str(error.value)
-
-
-def transitions(tokens, places):
-    """Shares (V, V) of the next word after each, at the given places."""
-    counts = torch.zeros(4, 4)
-    ones = torch.ones(len(tokens) * len(places))
-    now, then = tokens[:, places].flatten(), tokens[:, [place + 1 for place in places]].flatten()
-    counts.index_put_((now, then), ones, accumulate=True)
-    return counts / counts.sum(dim=1, keepdim=True)
-
-
-def distance(shares, law):
-    """Total variation, over the last dimension."""
-    return 0.5 * (shares - law).abs().sum(dim=-1)
-
-
-def test_samples_of_a_learned_language_have_its_transitions():
-    z = sample(language.trained(), 2000, language.LENGTH, seeded(5), steps=32)
-    tokens = language.nearest(z)
-    first = distance(torch.bincount(tokens[:, 0], minlength=4) / 2000, language.FIRST)
-    within = transitions(tokens, [0, 2, 4])  # both words in one block of two
-    across = transitions(tokens, [1, 3])  # from one block to the next
-    off = (z - language.CENTRES[tokens]).std()
-    assert first < 0.05
-    assert distance(within, language.NEXT).max() < 0.1
-    assert distance(across, language.NEXT).max() < 0.1
-    assert abs(off - language.SPREAD) < 0.06
-
-
-@pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("word", range(4))
-def test_a_prefix_of_a_learned_language_goes_on_by_its_transitions(size, word):
-    """At the border of a block, and inside one: that block is then half clean."""
-    generator = seeded(6)
-    tokens = torch.full((1000, size), 2)
-    tokens[:, -1] = word
-    prefix = language.latents(tokens, generator)
-    z = sample(language.trained(), 1000, size + 1, generator, steps=32, prefix=prefix)
-    shares = torch.bincount(language.nearest(z)[:, size], minlength=4) / 1000
-    assert distance(shares, language.NEXT[word]) < 0.13
-
-
-def test_guidance_sharpens_what_the_history_says():
-    """The likeliest next word across a block gets likelier than its law, and a prior pass alone forgets the history."""
-    prior, generator = language.trained(), seeded(8)
-    prefix = language.latents(torch.ones(1000, 2, dtype=torch.int64), generator)
-    shares = []
-    for guidance in (0.0, 1.0, 4.0):
-        z = sample(prior, 1000, 4, generator, steps=32, guidance=guidance, prefix=prefix)
-        shares.append(torch.bincount(language.nearest(z)[:, 2], minlength=4) / 1000)
-    assert distance(shares[0], language.FIRST) < 0.1
-    assert shares[2][2] > shares[1][2] + 0.05
-    assert shares[2][1] < shares[1][1] - 0.05

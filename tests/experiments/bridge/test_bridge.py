@@ -30,6 +30,7 @@ def little():
         patch.setattr(jobs, "_GUIDANCES", (1.0, 2.0))
         patch.setattr(jobs, "_GAP", 1.0)  # the least: two rows
         patch.setattr(measure, "_FIT_STEPS", 3)
+        patch.setattr(measure, "_STEPS", 1)
         patch.setattr(bench, "_ROWS", 64)
         patch.setattr(bench, "_DRAWN", 4)
         patch.setattr("experiments.bridge.speaker._VAE_STEPS", 3)

@@ -15,8 +15,9 @@ from tests.encoders.text.test_latent import law, make, seeded
 
 
 @pytest.fixture(autouse=True)
-def _short_fits(monkeypatch):
+def _short_fits_and_solves(monkeypatch):
     monkeypatch.setattr(measure, "_FIT_STEPS", 4)
+    monkeypatch.setattr(measure, "_STEPS", 2)
 
 
 @cache
@@ -80,7 +81,7 @@ def test_a_masked_model_is_bounded_by_the_mean_of_its_draws():
 def test_the_bound_of_a_latent_model_is_its_elbo():
     model = latent()
     found = measure.likelihood(model, rows(), law(), seeded(1), draws=4)
-    model.solver_steps = 8
+    model.solver_steps = 2
     exact = elbo.average(elbo.log_weights(model, rows(), 4, seeded(2)), law())
     model.solver_steps = 32
     assert found["kind"] == "at most"
