@@ -5,7 +5,7 @@ Both drivers, `unienv.env` (N = 1) and `unienv.vector`, are thin shells around i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -96,13 +96,20 @@ class Loop:
         self.state = type(self.state)(**{name: arrays[f"state.{name}"] for name in self.state._fields})
 
 
-class Seen(dict):
+class Seen(Mapping):
     """The present observation, drawn anew when a world first reads it: callers may write into theirs."""
 
     def __init__(self, world: World, state: Any) -> None:
-        self._source = world, state
+        self._world, self._state = world, state
+        self._drawn: Observation | None = None
 
-    def __missing__(self, key: str) -> Array:
-        world, state = self._source
-        self.update(world.observe(state))
-        return self[key]
+    def __getitem__(self, key: str) -> Array:
+        if self._drawn is None:
+            self._drawn = self._world.observe(self._state)
+        return self._drawn[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._world.observation_space)
+
+    def __len__(self) -> int:
+        return len(self._world.observation_space)

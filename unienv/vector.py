@@ -14,7 +14,7 @@ from unienv.loop import Loop, Snapshot
 from unienv.modality import Vocabulary, check_observation
 from unienv.registry import make_world
 from unienv.rng import Array
-from unienv.world import Action, Outcome, World
+from unienv.world import Action, Observation, Outcome, World
 
 
 class WorldVectorEnv(VectorEnv):
@@ -26,7 +26,8 @@ class WorldVectorEnv(VectorEnv):
     Args:
         world: name, id, entry point or instance of a world.
         num_envs: N.
-        max_episode_steps: steps until truncation, if fewer than the world's horizon.
+        max_episode_steps: steps until truncation, if fewer than the world's horizon. A world that ends with that very
+            step is terminated and not truncated, where Gymnasium's TimeLimit tells both.
         render_mode: None, "rgb_array" or "ansi"; `render` returns one frame a slot.
         autoreset_mode: when an ended episode makes way for the next:
             NEXT_STEP  the step after the end ignores its action and returns the new episode's observation
@@ -77,7 +78,7 @@ class WorldVectorEnv(VectorEnv):
 
         Args:
             seed: s for seeds s + i, a list with one seed (or None) a slot, or None for the next episodes.
-            options: may hold "reset_mask"; it is not changed.
+            options: may hold "reset_mask", with the torch backend as a tensor as well; it is not changed.
         """
         where = self._check_mask((options or {}).get("reset_mask"))
         if seed is None and self._loop.state is not None:
@@ -138,7 +139,7 @@ class WorldVectorEnv(VectorEnv):
         return self._observe()
 
     def _observe(self) -> dict[str, Array]:
-        observation = self._loop.observe()
+        observation = dict(self._loop.observe())
         check_observation(observation, self.world.observation_space, self.num_envs, type(self.world).__name__)
         return observation
 
@@ -204,6 +205,8 @@ class WorldVectorEnv(VectorEnv):
         """Indices (M,) of the slots to reset."""
         if mask is None:
             return self.world.array(np.arange(self.num_envs))
+        if self.world.backend == "torch" and hasattr(mask, "cpu"):
+            mask = to_numpy(mask)
         if not isinstance(mask, np.ndarray) or mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
             told = " ".join(repr(mask).split())
             raise ValueError(f"options['reset_mask'] must be a bool array of shape ({self.num_envs},), got {told}")
@@ -233,7 +236,7 @@ def masked(info: dict[str, Any], mask: Array) -> dict[str, Any]:
     return result
 
 
-def _rows(observation: dict[str, Array], where: np.ndarray, num_envs: int) -> np.ndarray:
+def _rows(observation: Observation, where: np.ndarray, num_envs: int) -> np.ndarray:
     """Observations of some slots as Gymnasium's object array (N,): a dict where there is one, None elsewhere."""
     rows = np.full(num_envs, None, dtype=object)
     parts: list[dict[str, Array]] = [{} for _ in where]

@@ -27,7 +27,7 @@ from unienv.modality import TEXT, Vocabulary
 from unienv.rng import Array, Keys
 from unienv.signal import Signal, make_signal
 
-Observation = dict[str, Array]
+Observation = Mapping[str, Array]
 Action = Any  # an array (N,) or (N, n), or a dict of these, as the action space is structured
 Feedback = dict[str, Array]
 State = Any  # a NamedTuple of arrays, each world its own

@@ -71,12 +71,8 @@ def open_corpus(source: str, tokens: str | Tokens | None = None, size: int = 102
     Raises:
         ValueError: one line, for a source that does not exist, is empty or is no text.
     """
-    names = [name.strip() for name in source.split(",")]
-    if source == "worlds":
-        worlds = {name.rpartition("-v")[0].lower(): f"{NAMESPACE}/{name}" for name in WORLDS}
-        corpus = Sentences({name: make_world(id) for name, id in worlds.items() if not needs(world_class(id)[0])})
-    elif all(name in world_names() for name in names):
-        corpus = Sentences({name: make_world(name) for name in names})
+    if worlds := worlds_of(source):
+        corpus = Sentences({name: make_world(id) for name, id in worlds.items()})
     elif os.path.exists(source):  # which no name is too long for
         corpus = Documents(Path(source))
     else:
@@ -87,6 +83,15 @@ def open_corpus(source: str, tokens: str | Tokens | None = None, size: int = 102
     elif tokens is not None:
         corpus.tokens = _choose_tokens(corpus, tokens, size)
     return corpus
+
+
+def worlds_of(source: str) -> dict[str, str]:
+    """Ids of the worlds that a source of `open_corpus` names, by name; {} for a path."""
+    if source == "worlds":
+        worlds = {name.rpartition("-v")[0].lower(): f"{NAMESPACE}/{name}" for name in WORLDS}
+        return {name: id for name, id in worlds.items() if not needs(world_class(id)[0])}
+    names = [name.strip() for name in source.split(",")]
+    return {name: name for name in names} if all(name in world_names() for name in names) else {}
 
 
 def _choose_tokens(corpus: Corpus, kind: str, size: int) -> Tokens:

@@ -18,9 +18,10 @@ from torch import Generator, Tensor, nn
 
 from encoders.gaussian import Gaussian
 from encoders.text import rows, sampling
-from encoders.text.prior import Prior
+from encoders.text.prior import STOPS, Prior
 from encoders.text.vae import TextVAE
 from unienv.modality import PAD
+from unienv.spelling import check_choice
 
 
 @dataclass
@@ -51,17 +52,18 @@ class LatentLanguage(nn.Module):
     Attributes:
         probe: None for the exact log p(z), block * d gradients a step of the solver; a generator for Hutchinson's
             estimate, one gradient. That is unbiased: the ELBO stays below log p(x) on average. IWAE may not, as exp
-            lifts centred noise. (The solver's own error has no sign; it vanishes with `solver_steps` to the -4.)
+            lifts centred noise. (The solver's own error has no sign; it vanishes as `solver_steps` grow.)
         solver_steps: of the solver of log p(z).
 
     Raises:
-        ValueError: latents of two sizes.
+        ValueError: one line, for latents of two sizes, or no such `stop`.
     """
 
     def __init__(self, vae: TextVAE, prior: Prior, config: LatentConfig) -> None:
         super().__init__()
         if vae.config.latent != prior.latent:
             raise ValueError(f"latents of the prior must have {vae.config.latent} numbers, got {prior.latent}")
+        check_choice("stop", config.stop, STOPS)
         self.vae, self.prior, self.config = vae, prior, config
         self.reference = copy.deepcopy(vae).requires_grad_(False)
         self.probe: Generator | None = None

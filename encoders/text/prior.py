@@ -26,9 +26,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from encoders.text import flow
 from encoders.text.blocks import KV, Block
-from unienv.spelling import nearest
+from unienv.spelling import check_choice
 
 STOPS = ("input", "all", "none")
+_FASTEST, _SLOWEST = 32.0, 0.1  # radians in [0, 1] of features of time
 
 
 class Prior(nn.Module):
@@ -132,9 +133,7 @@ class Prior(nn.Module):
         Raises:
             ValueError: no such stop.
         """
-        if stop not in STOPS:
-            near = nearest(str(stop), STOPS)
-            raise ValueError(f"stop must be one of {', '.join(STOPS)}, got {stop!r}; did you mean {near!r}?")
+        check_choice("stop", stop, STOPS)
         z0 = z0.float()
         held, entering = z0 if stop == "none" else z0.detach(), z0.detach() if stop == "all" else z0
         t = self._each_block(flow.draw_times(self._blocks(z0), flow.shift(self.latent), generator), z0)
@@ -205,8 +204,12 @@ def packed_mask(positions: Tensor, block: int) -> Tensor:
 
 
 def waves(t: Tensor, width: int) -> Tensor:
-    """Sines and cosines of 1000 t at frequencies from 1 down to 1e-4: (...) -> (..., width), float32, width even."""
+    """Sines and cosines of t at frequencies from 32 down to 0.1: (...) -> (..., width), float32, width even.
+
+    No faster, so that a solver of a few steps follows what is made of them. With frequencies up to 1000, as diffusion
+    models have them, densities of learned fields were wrong by tenths of a nat after 32 steps of fourth order.
+    """
     half = width // 2
-    frequencies = 1e-4 ** (torch.arange(half, device=t.device) / half)
-    phases = 1000.0 * t.float()[..., None] * frequencies
+    frequencies = _FASTEST * (_SLOWEST / _FASTEST) ** (torch.arange(half, device=t.device) / max(1, half - 1))
+    phases = t.float()[..., None] * frequencies
     return torch.cat([phases.sin(), phases.cos()], dim=-1)

@@ -101,7 +101,7 @@ def _completions(study: Study, models: Mapping[str, nn.Module]) -> list[dict[str
     chosen = lengths.argsort(descending=True, stable=True)[:: max(1, len(rows) // _PREFIXES)][:_PREFIXES]
     found = []
     for row, length in zip(rows[chosen], lengths[chosen].tolist(), strict=True):
-        prefix = row[None, : max(patch, length // 2 // patch * patch)].to(study.device)
+        prefix = row[None, : length // 2 // patch * patch].to(study.device)
         gone_on = {name: write(model, prefix, study.length, bench.fresh()) for name, model in models.items()}
         read = {name: tokens.sentence(text[0]) for name, text in gone_on.items()}
         found.append({"prefix": tokens.sentence(prefix[0]), "text": tokens.sentence(row), **read})

@@ -22,7 +22,9 @@ def generation(
     """Generated texts beside those of a corpus.
 
     Distances are to held-out texts of files. Of sentences of worlds the held-out ones are other sentences, not others
-    of the same law, so there distances are to the law of the training split; copies are told by "novel".
+    of the same law, so there distances are to the law of the training split; copies are told by "novel". A text is what
+    is read of a row: padding left out, up to the first end if there is one, so that rows of the masked model, which
+    alone may say padding, are a little less often whole than their texts are valid.
 
     Args:
         texts: generated, at least one.

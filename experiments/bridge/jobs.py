@@ -21,7 +21,6 @@ from experiments.bridge.models import make_baseline, make_latent, make_vae, writ
 from experiments.bridge.plan import plan
 from experiments.bridge.rate import rate
 from experiments.jobs import job_folder, leave
-from unienv.modality import PAD
 
 Result = dict[str, Any]
 Loss = Callable[[Tensor, Generator], Mapping[str, Tensor]]
@@ -227,8 +226,8 @@ def _flops(bench: Bench, module: nn.Module, loss: Loss) -> int:
 
 def _per_token(bench: Bench, spent: Callable[[int], int], curve: list[Any]) -> float:
     """FLOPs of all of the training, for each token that was read in it, padding left out."""
-    read = int((bench.rows() != PAD).sum()) * (bench.config.stage1 + bench.config.stage2)
-    return spent(curve[-1]["step"]) / read
+    tokens = bench.config.batch * measure.mean_length(*bench.law("train"))
+    return spent(curve[-1]["step"]) / (tokens * (bench.config.stage1 + bench.config.stage2))
 
 
 def _width(model: nn.Module) -> int:

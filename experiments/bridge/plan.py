@@ -1,10 +1,10 @@
 """What the study of the text bridge does: its settings, and the jobs that it is made of."""
 
-import os
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from agents.distributed import cores
+from encoders.text.corpus import worlds_of
 from encoders.text.latent import LatentConfig
 from encoders.text.vae import VAEConfig
 from experiments.config import RayConfig
@@ -70,7 +70,8 @@ def plan(config: BridgeConfig) -> dict[str, Task]:
     whole = {"share": 1.0}
     tasks = {"stage1": Task("stage1", {}), "stage2": Task("latent", whole, ("stage1",))}
     tasks |= {name: Task("baseline", {"family": name, **whole}) for name in FAMILIES[1:]}
-    if not is_path(config):
+    worlds = worlds_of(config.corpus)  # which have pictures and answers beside their texts
+    if worlds:
         tasks["pixels"] = Task("pixels", {})
         tasks |= {f"speaker-{head}": Task("speaker", {"head": head}) for head in HEADS}
     for share in reversed(SIZES):
@@ -78,7 +79,7 @@ def plan(config: BridgeConfig) -> dict[str, Task]:
         tasks |= {f"{name}-{share}": Task("baseline", {"family": name, "share": share}) for name in FAMILIES[1:]}
     tasks["gap"] = Task("gap", {}, ("stage2",))
     tasks["guidance"] = Task("guidance", {}, ("stage2",))
-    if not is_path(config):
+    if worlds:
         tasks["modalities"] = Task("modalities", {}, ("stage2", "pixels"))
     tasks |= {f"prior-{share}": Task("prior", {"share": share}, ("stage1",)) for share in reversed(PRIORS)}
     tasks |= {f"rate-{d}-{kl}": Task("rate", {"latent": d, "kl": kl}) for d, kl in RATES}
@@ -88,8 +89,3 @@ def plan(config: BridgeConfig) -> dict[str, Task]:
 def jobs(config: BridgeConfig) -> list[Job]:
     """The plan as the pool takes it."""
     return [Job(name, task.needs) for name, task in plan(config).items()]
-
-
-def is_path(config: BridgeConfig) -> bool:
-    """Whether the corpus is a user's file or folder, and not what worlds say."""
-    return os.path.exists(config.corpus)

@@ -59,6 +59,16 @@ class Observing(gym.Env):
         return self.observation_space.sample(), {}
 
 
+class Watching(Tiny):
+    """Observes what it renders."""
+
+    def observe(self):
+        return {**super().observe(), "camera": self.render()[..., :1]}
+
+    def render(self):
+        return super().render() if self.render_mode == "rgb_array" else None
+
+
 class Plain(Match):
     """A world that knows no backend."""
 
@@ -187,6 +197,11 @@ def test_user_environment_reads_as_text_and_image():
         assert set(observation) == {"text", "image"}
         assert env.vocabulary.decode(observation["text"]) == f"wait {left} turns , then stop !"
         np.testing.assert_array_equal(observation["image"], np.full((4, 5, 3), left + 1))
+
+
+def test_an_environment_may_observe_what_it_renders():
+    gym.register("Watching-v0", Watching, disable_env_checker=True)
+    assert make_env("Watching-v0", render_mode="rgb_array").reset(seed=3)[0]["image"].max() > 0
 
 
 def test_words_are_split_and_never_heard_ones_fall_into_buckets():

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from tests.compare import differ
+from unienv.vector import WorldVectorEnv
+from unienv.worlds.match import Match
 
 WIDE = 40  # more slots than a printed row holds
 
@@ -105,3 +107,25 @@ def test_no_render_mode_draws_nothing():
     envs = make_vec()
     envs.reset(seed=0)
     assert envs.render() is None
+
+
+def test_worlds_on_torch_take_their_own_flags_as_a_mask():
+    envs = make_vec(3, backend="torch", autoreset_mode="Disabled")
+    envs.reset(seed=0)
+    *_, terminated, truncated, _ = envs.step([0, 0, 0])
+    envs.reset(options={"reset_mask": terminated | truncated})
+    envs.step([0, 0, 0])
+
+
+def test_rules_may_read_their_observation_in_any_way():
+    read = []
+
+    class Curious(Match):
+        def feedback(self, state, observation, action, keys):
+            read.append((sorted(observation), len(observation), observation.get("image").shape, "text" in observation))
+            return super().feedback(state, observation, action, keys)
+
+    envs = WorldVectorEnv(Curious(), 2)
+    envs.reset(seed=0)
+    envs.step([0, 1])
+    assert read == [(["image", "text"], 2, (2, 64, 64, 3), True)]

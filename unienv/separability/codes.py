@@ -36,3 +36,8 @@ def _dense(key: np.ndarray, radix: int) -> np.ndarray:
     present = np.zeros(radix, bool)
     present[key] = True
     return (present.cumsum() - 1)[key]
+
+
+def exactly(value: float) -> str:
+    """A number in as few digits as tell it from all others."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))

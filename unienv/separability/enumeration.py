@@ -17,7 +17,7 @@ from unienv.actions import Actions
 from unienv.loop import Seen
 from unienv.modality import MODALITIES
 from unienv.rng import mix
-from unienv.separability.codes import number_rows
+from unienv.separability.codes import exactly, number_rows
 from unienv.separability.draws import LIMIT, NotEnumerable, branch
 from unienv.world import State, World, take
 
@@ -74,7 +74,9 @@ def enumerate_world(world: World, horizon: int | None = None, limit: int = LIMIT
     """
     if world.backend != "numpy":
         raise ValueError(f"worlds are enumerated on backend='numpy', got {world.backend!r}")
-    horizon = horizon or world.horizon
+    horizon = world.horizon if horizon is None else horizon
+    if horizon is not None and horizon < 1:
+        raise ValueError(f"horizon must be at least 1, got {horizon}")
     _, weights, start = branch(lambda keys, rows: world.initial(keys), 1, limit)
     book = _Book(world)
     initial = np.bincount(book.enter(start), weights)
@@ -109,9 +111,13 @@ def enumerate_world(world: World, horizon: int | None = None, limit: int = LIMIT
     )
 
 
-def _exactly(value: float) -> str:
-    """A number in as few digits as tell it from all others."""
-    return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
+def within(kernel: Kernel, horizon: int | None) -> int | None:
+    """A horizon that a kernel is good for; None for its own."""
+    if horizon is None:
+        return kernel.horizon
+    if horizon < 1 or horizon > (kernel.horizon or horizon):
+        raise ValueError(f"horizon must lie in [1, {kernel.horizon or 'any number'}] for this kernel, got {horizon}")
+    return horizon
 
 
 class _Book:
@@ -163,7 +169,7 @@ class _Book:
             name if part.shape[1] == 1 else f"{name}.{i}" for name, part in parts.items() for i in range(part.shape[1])
         ]
         distinct, which = np.unique(np.concatenate(list(parts.values()), axis=1), axis=0, return_inverse=True)
-        names = [" ".join(f"{a}={_exactly(value)}" for a, value in zip(labels, row, strict=True)) for row in distinct]
+        names = [" ".join(f"{a}={exactly(value)}" for a, value in zip(labels, row, strict=True)) for row in distinct]
         return np.array([self.feedback.setdefault(name, len(self.feedback)) for name in names])[which]
 
     def parts(self, feedback: dict[str, np.ndarray], num_rows: int) -> np.ndarray:

@@ -35,7 +35,7 @@ def estimate(
 
     Args:
         transitions: two modalities or more, as for one there is nothing to detect.
-        method: "table" for few distinct observations, "net" for pixels; "auto" takes the table where there are 5 or
+        method: "table" for few distinct observations, "net" for pixels; "auto" takes the table where there are 20 or
             more transitions for each combination of observation and action that occurs.
         folds: K >= 2 of nets.
         net_seeds: nets a fold.
@@ -45,7 +45,8 @@ def estimate(
         seed: equal seeds give equal numbers.
 
     Raises:
-        ValueError: one line, for bad arguments, too few episodes for the folds, or more than 256 different actions.
+        ValueError: one line, for bad arguments, too few episodes for an error or the folds, or more than 256 different
+            actions.
     """
     if method not in ("auto", "table", "net"):
         raise ValueError(f"method must be 'auto', 'table' or 'net', got {method!r}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from unienv.separability.codes import first_of, number_rows
 from unienv.separability.draws import LIMIT
-from unienv.separability.enumeration import Kernel, enumerate_world
+from unienv.separability.enumeration import Kernel, enumerate_world, within
 from unienv.separability.tables import (
     FeedbackNonseparability,
     OutputNonseparability,
@@ -92,13 +92,14 @@ def exact(
 
     Raises:
         NotEnumerable: too large, or draws that can't be counted.
-        ValueError: a `rho` that is no law over the actions, a history below 1.
+        ValueError: a `rho` that is no law over the actions, a history below 1, a horizon beyond the kernel's.
     """
     if history < 1:
         raise ValueError(f"history counts the present observation, so it is at least 1; got {history}")
     kernel = enumerate_world(world, horizon, limit) if isinstance(world, World) else world
+    horizon = within(kernel, horizon)
     law = check_law(rho, kernel.num_actions)
-    steps = tuple(_measure(cells) for cells in walk(kernel, law, history, horizon or kernel.horizon, limit))
+    steps = tuple(_measure(cells) for cells in walk(kernel, law, history, horizon, limit))
     seen = "the present observation" if history == 1 else f"the last {history} observations, the actions between them"
     return Exact(
         modalities=kernel.modalities,
@@ -114,7 +115,7 @@ def check_law(rho: np.ndarray | None, num_actions: int) -> np.ndarray:
     if rho is None:
         return np.full(num_actions, 1.0 / num_actions)
     law = np.asarray(rho, np.float64)
-    if law.shape != (num_actions,) or (law < 0).any() or abs(law.sum() - 1.0) > 1e-9:
+    if law.shape != (num_actions,) or not (law >= 0).all() or abs(law.sum() - 1.0) > 1e-9:
         raise ValueError(f"rho must be {num_actions} probabilities that sum to 1, got {np.asarray(rho).tolist()}")
     return law
 

@@ -74,9 +74,11 @@ def _describe_numbers(
         codes = [np.eye(len(known), dtype=np.float32)[code] for known, code in columns]
         coarse = _whiten(np.concatenate([np.zeros((len(rows), 1), np.float32), *codes], axis=1), weight, _ONE_HOT)
     else:
-        numbers = rows.astype(np.float32)
-        spread = np.sqrt(weight @ (numbers - weight @ numbers) ** 2)
-        coarse = _whiten(numbers / np.where(spread > 0, spread, 1), weight, _PLACED)
+        numbers = rows.astype(np.float64)
+        numbers /= np.maximum(np.abs(numbers).max(axis=0), 1e-300)  # squares of what is huge are infinite ..
+        numbers -= weight @ numbers  # .. and in 32 bits little would be left of small differences of large numbers
+        spread = np.sqrt(weight @ numbers**2)
+        coarse = _whiten((numbers / np.where(spread > 0, spread, 1)).astype(np.float32), weight, _PLACED)
     waves = generator.normal(0, 1, (coarse.shape[1], _WAVES)) * np.sqrt(2)
     bent = np.sin(coarse @ waves.astype(np.float32) + generator.uniform(0, 2 * np.pi, _WAVES).astype(np.float32))
     return coarse, _whiten(bent, weight, _PLACED)

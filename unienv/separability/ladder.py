@@ -4,6 +4,8 @@
 
 Late fusion is pi(a|o) ~ exp sum_m f_m(o^m, a). Its best value is reached by a deterministic policy, the argmax of a sum
 of scores, so it is a mixed-integer linear programme: one binary variable a cell and action, scores as continuous ones.
+What is proved is proved of policies whose choices lead by a thousandth of the largest score: finer ones, as rules with
+many exceptions to exceptions might need, are not searched.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from unienv.separability.draws import LIMIT
-from unienv.separability.enumeration import Kernel, enumerate_world
+from unienv.separability.enumeration import Kernel, enumerate_world, within
 from unienv.separability.exact import check_law
 from unienv.separability.tables import lump
 from unienv.separability.walk import walk
@@ -32,7 +34,8 @@ class Ladder:
         modalities: names.
         blind: the best fixed action.
         single: best by each modality alone.
-        late: best late fusion found; late_bound, proved upper bound of it. They are equal when the search ended.
+        late: best late fusion found; late_bound, proved upper bound of it, for choices that lead by a thousandth of the
+            largest score. They are equal when the search ended.
         joint: best with all modalities.
         decision: which decision is valued, in words.
         steps: steps of an episode that are pooled; of more than one, plans are not valued.
@@ -83,10 +86,11 @@ def ladder(
 
     Raises:
         NotEnumerable: too large, or draws that can't be counted.
+        ValueError: a horizon beyond the kernel's.
     """
     kernel = enumerate_world(world, horizon, limit) if isinstance(world, World) else world
     law = check_law(None, kernel.num_actions)
-    steps = list(walk(kernel, law, 1, horizon or kernel.horizon, limit))
+    steps = list(walk(kernel, law, 1, within(kernel, horizon), limit))
     total = sum(step.alive for step in steps)
     codes = np.concatenate([step.codes for step in steps])
     mass = np.concatenate([step.mass * step.alive / total for step in steps])

@@ -222,7 +222,7 @@ def _regress(
     for _ in range(steps):
         q = np.exp(law)
         pull = counts - total * q
-        curve = (total * (q * (1 - _FLOOR * outcomes) + _FLOOR)).mean(axis=2)
+        curve = (total * np.maximum(q, _FLOOR)).mean(axis=2)
         for y in range(outcomes):
             hessian = (x * curve[:, y, None]).T @ x + _RIDGE * np.eye(width, dtype=np.float32)
             weights[y] += np.linalg.solve(hessian, x.T @ pull[:, y] - _RIDGE * weights[y])

@@ -107,7 +107,7 @@ def _check_whole(name: str, column: pa.Array) -> None:
 def _finite(name: str, numbers: np.ndarray) -> np.ndarray:
     if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
         raise ValueError(f"{name} must be finite, it holds nan or infinity")
-    return numbers
+    return numbers + numbers.dtype.type(0)  # so that -0.0 has the bytes of 0.0
 
 
 def _is_number(kind: Any) -> bool:

@@ -1,17 +1,17 @@
 """The plug-in estimate: the observed table projected onto the separable class."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
 from unienv.separability.codes import number_rows
 from unienv.separability.projection import project
-from unienv.separability.result import Estimate, conclude
+from unienv.separability.result import Estimate, conclude, error_of_sums
 from unienv.separability.tally import Sums, Tally, rows_of, sums, tally
 from unienv.separability.transitions import Transitions
 
-SAMPLED = 5  # transitions a cell from which on a table is well sampled
+SAMPLED = 20  # transitions a cell from which on a table is well sampled: with 5, the bias left is many standard errors
+_EPISODES = 10  # of which rows that depend on each other come, at least: from fewer, by how much they do is not seen
 _RANK = 3000  # rows up to which the degrees of freedom of a table are counted exactly
 _DEPENDENT = 1.5  # ratio of variances by episode and alone that is worth a word
 _LARGE, _FEW = 4000, 39  # entries of a table beyond which replicates are slow, and how many are drawn then
@@ -73,7 +73,15 @@ def infer(
         modalities: their names.
         replicates: of the test; None for as many as the size of the table allows.
         generator: draws them.
+
+    Raises:
+        ValueError: one line, for too few episodes.
     """
+    if clusters is not None and clusters.episodes < _EPISODES:
+        raise ValueError(
+            f"an error and a test need at least {_EPISODES} episodes, got {clusters.episodes}: record more of them, or "
+            "from more environments, or leave `episode` out where transitions don't depend on each other"
+        )
     count, law, contexts, n = fitted.table.count, fitted.law, fitted.contexts, fitted.n
     occupied = int((count > 0).sum())
     df = occupied - len(count) - _separable_parameters(law > 0, contexts)
@@ -86,7 +94,7 @@ def infer(
     # divided by how much more its rows vary by episode than alone: a first-order correction after Rao & Scott (1984).
     pairs = zip(count.ravel().tolist(), fitted.gain.ravel().tolist(), strict=True)
     each = Sums(sum(k * g * g for k, g in pairs), n)
-    alone, error = (_error(part, n) for part in (each, clusters or each))
+    alone, error = (_GRID * error_of_sums(part.squares, part.episodes, n) for part in (each, clusters or each))
     design = max(1.0, (error / alone) ** 2) if alone > 0 else 1.0
     warnings = []
     if design > _DEPENDENT:
@@ -111,12 +119,6 @@ def infer(
     )
 
 
-def _error(clusters: Sums, n: int) -> float:
-    """Standard error of a mean over n rows, from sums of what they are above it."""
-    groups = clusters.episodes
-    return math.sqrt(clusters.squares * groups / max(groups - 1, 1)) / n * _GRID
-
-
 def _divergence(table: np.ndarray, law: np.ndarray) -> float:
     seen = table > 0
     return max(0.0, float((table[seen] * np.log(table[seen] / law[seen])).sum()))
@@ -129,7 +131,24 @@ def _information(count: np.ndarray) -> float:
 
 
 def _separable_parameters(support: np.ndarray, contexts: np.ndarray) -> int:
-    """Free parameters of the separable law on its support: the rank of its statistics, cells held fixed."""
+    """Free parameters of the separable law on its support; parts of a table that share no context are counted alone."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    offsets = np.cumsum([0, *(int(column.max()) + 1 for column in contexts.T)])
+    nodes = contexts + offsets[:-1]
+    links = np.broadcast_to(nodes[:, :1], nodes.shape).ravel(), nodes.ravel()
+    graph = coo_array((np.ones(nodes.size), links), (offsets[-1], offsets[-1]))
+    part = connected_components(graph, directed=False)[1][nodes[:, 0]]
+    order = np.argsort(part, kind="stable")
+    return sum(
+        _connected_parameters(support[rows], contexts[rows])
+        for rows in np.split(order, np.flatnonzero(np.diff(part[order])) + 1)
+    )
+
+
+def _connected_parameters(support: np.ndarray, contexts: np.ndarray) -> int:
+    """The rank of the statistics, cells held fixed."""
     where, outcome = np.nonzero(support)
     rows = []
     for column in contexts.T:

@@ -1,9 +1,11 @@
 """What an estimate of non-separability from samples says."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from unienv.separability.transitions import Transitions
 
@@ -23,8 +25,8 @@ class Estimate:
         nonseparability: estimate; can be negative. Table: plug-in less its bias df / 2n. Net: `gain`, and once more
             what of it came with the second half of the training data, as errors of fit go about as 1 / n.
         gain: Table: plug-in. Net: held-out log-likelihood a transition that joint nets gain over separable ones.
-        standard_error, interval: of sampling alone, clustered by episode; 95 %. They know nothing of nets that learn
-            too little, and are no test.
+        standard_error, interval: of sampling alone, clustered by episode; 95 %, Student's. They know nothing of nets
+            that learn too little, and are no test.
         statistic, null, p_value: what was tested, its values on data from the fitted separable law, and the share of
             them that reach it, (1 + #) / (1 + B). Nets must exceed a replicate by `RESOLUTION`; where `gain` is less
             than that, nothing that nets can tell was gained, and p_value is 1.
@@ -88,12 +90,13 @@ def conclude(
     least = _TIE if method == "table" else RESOLUTION
     p = (1 + sum(bool(drawn >= statistic - least) or gain < least for drawn in null)) / (1 + len(null))
     share = min(1.0, max(0.0, value / information)) if information > _HARDLY else None
+    half = float(stdtrit(rest["episodes"] - 1, 0.975)) * error
     fields = {"folds": 0, "net_seeds": 0, "df": None, "ladder": (), "calibration": (), **rest}
     return Estimate(
         nonseparability=value,
         gain=gain,
         standard_error=error,
-        interval=(value - 1.96 * error, value + 1.96 * error),
+        interval=(value - half, value + half),
         statistic=statistic,
         p_value=p,
         detected=p <= LEVEL,
@@ -116,8 +119,12 @@ def clustered_error(values: np.ndarray, cluster: np.ndarray) -> float:
     """Standard error of a mean over rows of which those of one cluster depend on each other."""
     code = np.unique(cluster, return_inverse=True)[1]
     sums = np.bincount(code, values - values.mean())
-    groups = len(sums)
-    return float(np.sqrt((sums**2).sum() * groups / max(groups - 1, 1)) / len(values))
+    return error_of_sums(float((sums**2).sum()), len(sums), len(values))
+
+
+def error_of_sums(squares: float, groups: int, n: int) -> float:
+    """The same from the sum of squares over groups, two or more, of what their rows together are above the mean."""
+    return math.sqrt(squares * groups / (groups - 1)) / n
 
 
 def entropy_of(feedback: np.ndarray) -> float:

@@ -16,7 +16,7 @@ from unienv.actions import Actions
 from unienv.arrays import read_arrays
 from unienv.backend import to_numpy
 from unienv.errors import said
-from unienv.separability.codes import number_rows
+from unienv.separability.codes import exactly, number_rows
 
 MAX_REWARDS = 8  # distinct rewards that are told apart; of more, only the sign is kept
 Policy = Callable[[dict[str, np.ndarray]], Any]
@@ -58,6 +58,8 @@ class Transitions:
         self.episode = np.arange(n) if episode is None else _integers("episode", episode, n)
         highest = int(self.feedback.max())
         self.names = tuple(map(str, range(highest + 1) if names is None else names))
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"names of feedback must differ from each other, got {', '.join(self.names)}")
         if self.feedback.min() < 0 or highest >= len(self.names):
             raise ValueError(
                 f"feedback must lie in [0, {len(self.names)}), one code a name, got {self.feedback.min()} to {highest}"
@@ -173,7 +175,7 @@ class _Shelf:
         self._which: list[int] = []
 
     def add(self, rows: np.ndarray) -> None:
-        for row in np.ascontiguousarray(rows):
+        for row in np.ascontiguousarray(_unsigned_zeros(rows)):
             digest = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
             place = self._places.setdefault(digest, len(self._items))
             if place == len(self._items):
@@ -192,7 +194,7 @@ def _uniform(actions: Actions, num_envs: int, seed: int) -> Policy:
 def _feedback(reward: np.ndarray, terminated: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Codes (n,) of reward and end together, and their names."""
     values, code = np.unique(reward, return_inverse=True)
-    words = [f"reward {value:g}" for value in values]
+    words = [f"reward {exactly(value)}" for value in values]
     if len(values) > MAX_REWARDS:
         values, code = np.unique(np.sign(reward), return_inverse=True)
         words = [f"reward {'<=>'[int(value) + 1]} 0" for value in values]
@@ -206,6 +208,11 @@ def _integers(name: str, values: Any, n: int | None = None) -> np.ndarray:
         wanted = "(n,), n at least 1" if n is None else f"({n},)"
         raise ValueError(f"{name} must be integers of shape {wanted}, got {array.dtype} of shape {array.shape}")
     return array.astype(np.int64)
+
+
+def _unsigned_zeros(items: np.ndarray) -> np.ndarray:
+    """Values are told apart by their bytes, and 0.0 and -0.0 are one number."""
+    return items + 0.0 if items.dtype.kind == "f" else items
 
 
 def _distinct(name: str, value: Any, n: int) -> Distinct:
@@ -222,6 +229,7 @@ def _distinct(name: str, value: Any, n: int) -> Distinct:
         raise ValueError(f"{name} must be numbers of shape ({n}, ...), got {items.dtype} of shape {items.shape}")
     if items.dtype.kind == "f" and not np.isfinite(items).all():
         raise ValueError(f"{name} must be finite, it holds nan or infinity")
+    items = _unsigned_zeros(items)
     shelf = _Shelf()
     shelf.add(items)
     merged = shelf.close()

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from encoders.text.pretrained import load_text
 from experiments.run import main
 from experiments.transfer.attempts import _attempts, judge
 from experiments.transfer.conclude import _measure
+from experiments.transfer.jobs import Study, do
 from experiments.transfer.plan import TransferConfig, jobs, run_config, tasks
 from unienv.adapt import make_vector
 from unienv.registry import make_world
@@ -66,7 +68,7 @@ def test_a_study_that_was_cut_off_repeats_nothing(done, tmp_path, capsys):
     assert "can't change on resuming" in capsys.readouterr().err
 
 
-def test_the_bridge_has_not_read_what_is_held_out(done):
+def test_the_bridge_has_not_read_what_is_held_out(done, tmp_path, monkeypatch):
     train, test = (
         Sentences({"manual": make_world("manual", size=2, num_keys=3, paraphrases=1, split=split)})
         for split in ("train", "test")
@@ -75,6 +77,16 @@ def test_the_bridge_has_not_read_what_is_held_out(done):
     assert len(told[0]) == len(told[1]) == 18 and not told[0] & told[1]  # 3 manuals in 6 orders
     _, tokens = load_text(done / "jobs" / "bridge-0" / "text")
     assert len(tokens) == len(train.tokens)
+    heard = set()
+
+    def watched(loss, parameters, batches, steps, *rest):
+        for rows in islice(batches, 50):
+            heard.update(map(tokens.sentence, rows))
+        return [{"distortion": 0.0}]
+
+    monkeypatch.setattr("experiments.transfer.jobs.fit", watched)
+    do(Study(TransferConfig(seeds=1), tmp_path), "bridge-0")
+    assert heard == set(train.texts("train")) and not heard & told[1]
     result = json.loads((done / "jobs" / "bridge-0" / "result.json").read_text())
     assert 0.0 <= result["given_back"] <= 1.0 and result["distortion"] > 0.0
 

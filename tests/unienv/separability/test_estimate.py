@@ -66,6 +66,30 @@ def test_bias_of_the_plug_in_is_taken_off():
     assert abs(np.mean([x.nonseparability for x in found])) < plain / 3
 
 
+def test_a_table_that_auto_takes_has_intervals_that_cover():
+    """At the threshold, where the correction for bias is worst: 20 rows a cell, deep inside nobody's large n."""
+    found = [estimate(drawn(lambda _, a, b: 0.25 + 0.5 * ((a + b) % 2), 4000, s, (14, 14)), "auto", replicates=19)
+             for s in range(30)]  # fmt: skip
+    assert {x.method for x in found} == {"table"}
+    assert sum(x.interval[0] <= NOISY_XOR <= x.interval[1] for x in found) >= 24  # at 95 % all but 0.1 %
+
+
+def test_parameters_of_actions_are_counted_by_themselves():
+    """Contexts hold the action, so that a table is a table an action, also where it is too large for one matrix."""
+    assert (
+        estimate(drawn(lambda _, a, b: 0.5 + 0 * a, 60_000, 0, (4, 4), actions=200), "table", replicates=19).df
+        == 200 * 3 * 3
+    )
+
+
+@pytest.mark.parametrize("episodes", [1, 9])
+def test_few_episodes_allow_no_error(episodes):
+    data = drawn(soft, 4000, 0)
+    data.episode = np.arange(4000) % episodes
+    with pytest.raises(ValueError, match=f"at least 10 episodes, got {episodes}"):
+        estimate(data)
+
+
 def test_degrees_of_freedom_are_signed():
     assert estimate(drawn(WORLDS["soft"][0], 2000, 0)).df == 1
     assert estimate(drawn(WORLDS["xor"][0], 2000, 0)).df == -3  # saturated 0 on its own support, separable 3

@@ -10,6 +10,7 @@ from unienv.registry import make_world
 from unienv.separability.draws import NotEnumerable
 from unienv.separability.enumeration import enumerate_world
 from unienv.separability.exact import exact
+from unienv.separability.ladder import ladder
 
 SMALL = {"num_colours": 2, "num_shapes": 2}
 LN2 = math.log(2)
@@ -175,6 +176,8 @@ def test_episodes_that_fade_come_to_an_end_and_endless_ones_are_refused():
     [
         ({"rho": np.array([0.5, 0.6])}, "2 probabilities that sum to 1"),
         ({"rho": np.ones(3) / 3}, "2 probabilities that sum to 1"),
+        ({"rho": np.array([np.nan, 1.0])}, "2 probabilities that sum to 1"),
+        ({"horizon": 0}, "at least 1, got 0"),
         ({"history": 0}, "at least 1; got 0"),
         ({"limit": 10}, "smaller version"),
     ],
@@ -183,3 +186,11 @@ def test_bad_input_is_told_in_one_line(options, match):
     with pytest.raises(ValueError, match=match) as told:
         exact(make_world("match", **SMALL), **options)
     assert "\n" not in str(told.value)
+
+
+def test_a_kernel_is_no_good_beyond_its_horizon():
+    kernel = enumerate_world(make_world("goto", size=3, num_colours=2, num_shapes=2), horizon=1)
+    assert len(exact(kernel).steps) == 1
+    for measure in (exact, ladder):
+        with pytest.raises(ValueError, match=r"horizon must lie in \[1, 1\] for this kernel, got 2"):
+            measure(kernel, horizon=2)

@@ -120,6 +120,13 @@ def test_features_of_numbers_are_finite_and_of_moderate_size(items):
     assert len(np.unique(x, axis=0)) == len(np.unique(items, axis=0)) or len(items) == 1
 
 
+def test_features_do_not_depend_on_units():
+    """A large offset leaves the differences, and what is huge does not become infinite."""
+    x = np.random.default_rng(0).normal(size=(700, 2))
+    for moved in (1.7e9 + 50 * x, x * 1e300, x * 1e-300):
+        np.testing.assert_allclose(features(moved)[:, :2] ** 2, features(x)[:, :2] ** 2, rtol=1e-2, atol=1e-4)
+
+
 def test_shared_parts_bring_features_together():
     pictures = np.zeros((3, 32, 32, 3), np.uint8)
     pictures[0, :8, :8], pictures[1, 16:24, 8:16], pictures[2, :8, :8] = 200, 200, 90
@@ -173,3 +180,13 @@ def test_heads_find_the_maximum_of_the_likelihood():
     pull = counts - counts.sum(axis=1, keepdims=True) * np.exp(fitted)
     assert np.abs(np.einsum("cd,cyb->dyb", x, pull)).max() < 5  # of 20 000 draws; the ridge holds it off 0
     assert np.abs(np.exp(fitted) - p[..., None]).max() < 0.05
+
+
+def test_heads_of_many_outcomes_converge():
+    """Steps are held small by a curvature that must not fall below the outcome's own, however many there are."""
+    generator = np.random.default_rng(0)
+    x = np.eye(4, dtype=np.float32)[generator.integers(0, 4, 600)]
+    p = generator.dirichlet(np.ones(64), size=4)
+    counts = generator.multinomial(30, x @ p)[..., None].astype(np.float32)
+    fitted, _ = Heads(x, x[:, :1] * 0, np.zeros(600, int)).fit(counts, steps=10)
+    assert np.abs(np.exp(fitted[..., 0]) - x @ p).max() < 0.03

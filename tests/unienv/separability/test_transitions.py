@@ -3,11 +3,14 @@ import re
 
 import gymnasium as gym
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from unienv.adapt import make_vector
+from unienv.separability import parquet
 from unienv.separability.transitions import Distinct, Transitions, record
 from unienv.worlds.match import Match
 
@@ -87,7 +90,11 @@ def test_a_policy_of_the_users_own_is_asked():
 
 
 @pytest.mark.parametrize(
-    "rewards, names", [((-2, 0, 3), ["reward -2, goes on", "reward 0, goes on", "reward 3, ends"])]
+    "rewards, names",
+    [
+        ((-2, 0, 3), ["reward -2, goes on", "reward 0, goes on", "reward 3, ends"]),
+        ((1000000.25, 0, 1000000.5), ["reward 0, goes on", "reward 1000000.25, goes on", "reward 1000000.5, ends"]),
+    ],
 )
 def test_few_rewards_stand_as_they_are(rewards, names):
     assert list(record(steps(rewards=rewards), 30).names) == names
@@ -149,6 +156,16 @@ def test_values_are_kept_once_however_they_are_given():
     assert unused.observation["m"].items.tolist() == [[1, 2]]
 
 
+def test_zero_has_no_sign(tmp_path):
+    """Values are told apart by their bytes, and a sign that nobody sees would say something."""
+    zeros = Transitions({"m": np.array([[0.0, 1], [-0.0, 1]])}, np.zeros(2, int), np.zeros(2, int))
+    assert len(zeros.observation["m"].items) == 1
+    table = {"m": [[0.0], [-0.0]], "n": [0.0, -0.0], "action": [0, 0], "feedback": [0, 0]}
+    pq.write_table(pa.table(table), tmp_path / "zeros.parquet")
+    (rows,) = parquet.read(tmp_path / "zeros.parquet")
+    assert len(np.unique(rows.cells, axis=0)) == 1
+
+
 def test_selection_keeps_order_and_codes():
     data = Transitions({"m": np.arange(5) * 10}, np.arange(5), [0, 1, 2, 1, 0], [7, 7, 8, 8, 9], names="abc")
     chosen = data.select(np.array([3, 0]))
@@ -164,6 +181,7 @@ def test_selection_keeps_order_and_codes():
         ({"feedback": [0, 1]}, r"feedback must be integers of shape \(3,\)"),
         ({"feedback": [0, -1, 0]}, "feedback must lie in"),
         ({"feedback": [0, 2, 0], "names": ["a", "b"]}, r"feedback must lie in \[0, 2\)"),
+        ({"names": ["no", "no"]}, "names of feedback must differ from each other, got no, no"),
         ({"episode": [[0], [0], [0]]}, "episode must be integers"),
         ({"observation": {}}, "at least one modality"),
         ({"observation": {"m": [1, 2]}}, "m must be numbers"),
