@@ -8,6 +8,8 @@ from scipy import stats
 
 from agents.policies import Policy
 
+LONGEST = 20_000  # steps of an episode that an evaluation waits for
+
 
 @dataclass
 class Objective:
@@ -42,6 +44,9 @@ def objective(envs: VectorEnv, policy: Policy, gamma: float, episodes: int, seed
         gamma: discount in [0, 1].
         episodes: at least this many, rounded up to a multiple of N.
         seed: of the worlds; world i gets seed + i.
+
+    Raises:
+        ValueError: one line, for other arguments, or an episode that does not end.
     """
     if not 0.0 <= gamma <= 1.0 or episodes < 2:
         raise ValueError(f"expected gamma in [0, 1] and at least 2 episodes, got gamma={gamma}, episodes={episodes}")
@@ -55,6 +60,7 @@ def objective(envs: VectorEnv, policy: Policy, gamma: float, episodes: int, seed
     observation, _ = envs.reset(seed=seed)
     start = np.ones(num_worlds, bool)
     while finished.min() < quota:
+        check_end(int(steps.max()))
         observation, signal, terminated, truncated, info = envs.step(policy.act(observation, start))
         total += discount * signal
         discount *= gamma
@@ -68,6 +74,15 @@ def objective(envs: VectorEnv, policy: Policy, gamma: float, episodes: int, seed
         finished += start
         total[start], discount[start], steps[start] = 0.0, 1.0, 0
     return _estimate(np.array(returns), np.array(successes), np.array(lengths), gamma)
+
+
+def check_end(steps: int) -> None:
+    """ValueError once an episode of an evaluation has gone on for `LONGEST` steps."""
+    if steps >= LONGEST:
+        raise ValueError(
+            f"an episode of the evaluation has not ended after {steps:,} steps; give the environment a limit, such as "
+            "env.max_episode_steps=1000"
+        )
 
 
 def _estimate(returns: np.ndarray, successes: np.ndarray, lengths: np.ndarray, gamma: float) -> Objective:

@@ -156,7 +156,7 @@ def _read_arguments(arguments: list[str]) -> dict[str, Any]:
         key, equals, text = argument.partition("=")
         if not equals or not key:
             raise ConfigError(f"expected key=value, got {argument!r}; for example env=goto or seed=1")
-        _put(values, "env.id" if key == "env" else key, text if key in _TEXTS else _read(text))
+        _put(values, "env.id" if key == "env" else key, (text or None) if key in _TEXTS else _read(text))
     return values
 
 

@@ -16,7 +16,7 @@ import torch
 from gymnasium.spaces import Discrete
 
 from agents.learner import RUN, Learner
-from agents.objective import objective
+from agents.objective import check_end, objective
 from agents.policies import OraclePolicy, RandomPolicy
 from encoders.precision import has_bfloat16
 from experiments.columns import write_columns
@@ -134,6 +134,7 @@ def _play(envs: Any, policy: Any, seed: int) -> tuple[list[Moment], bool]:
     moments: list[Moment] = []
     start, over = np.ones(1, bool), False
     while not over:
+        check_end(len(moments))
         action = policy.act(observation, start)
         parts, chances = policy.actions.split(action)[0], policy.probabilities[0].astype(np.float64)
         seen = {key: to_numpy(value)[0] for key, value in observation.items()}

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from agents.checkpoint import newest
 from agents.distributed import RayLostError
@@ -31,7 +31,7 @@ from unienv.errors import named, said
 from unienv.spelling import nearest
 
 _PACKAGES = ("unienv", "encoders", "agents", "experiments")
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, markup=False)  # paths and names of users are no markup
 
 
 def main(arguments: list[str]) -> int:
@@ -43,20 +43,24 @@ def main(arguments: list[str]) -> int:
             return 0
         config, folder = study.prepare(arguments)
     except ValueError as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        _complain(str(error))
         return 2
     except Exception as error:  # as may the constructor of an environment of the user's own
         what = "nothing can be written" if _is_full(error) else "the environment can't be built"
-        console.print(f"[red]error:[/red] {what}: {escape(named(error))}", soft_wrap=True)
+        _complain(f"{what}: {named(error)}")
         return 2
     try:
         summary = study.run(config, folder, console)
     except Exception as error:  # an environment of the user's own may raise anything
-        console.print(f"[red]error:[/red] {escape(_told(error, config, folder))}", soft_wrap=True)
+        _complain(_told(error, config, folder))
         return 1
     if config.json:
         print(json.dumps(summary))
     return 130 if summary.get("stopped") else 1 if summary.get("failed") else 0
+
+
+def _complain(told: str) -> None:
+    console.print(Text.assemble(("error:", "red"), f" {told}"), soft_wrap=True)
 
 
 def _told(error: Exception, config: Any, folder: Path | None) -> str:

@@ -59,6 +59,8 @@ class PageServer(ThreadingHTTPServer):
             told = getattr(error, "strerror", None) or "expected a number from 0 to 65535"
             raise ValueError(f"can't listen on port {port}: {told}; port=0 takes any that is free") from None
         self.hosts = {f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")}
+        if self.server_port == 80:  # which browsers leave out
+            self.hosts |= {ADDRESS, "localhost"}
 
     @property
     def url(self) -> str:

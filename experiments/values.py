@@ -4,12 +4,14 @@ No aliases, of which a few lines make more than memory holds, and no placeholder
 environment variables into a report.
 """
 
-from typing import Any
+import re
+from typing import Any, ClassVar
 
 import yaml
 
 _DEEPEST = 16  # levels of names and lists
 _PLACEHOLDERS = ("${", "???")  # of OmegaConf
+_DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)$")  # YAML 1.1 reads 1:5 to base 60, 010 to base 8
 
 
 class _Plain(yaml.SafeLoader):
@@ -18,6 +20,11 @@ class _Plain(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not taken; write the value out")
         return super().compose_node(parent, index)
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, _DECIMAL if tag == "tag:yaml.org,2002:int" else pattern) for tag, pattern in known]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 def read_yaml(text: str) -> Any:

@@ -140,7 +140,9 @@ class Adapted(gym.Wrapper, RecordConstructorArgs):
         check_modalities(self.observation_space, _name(env))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        """The environment's reset, its observation adapted."""
+        """The environment's reset, its observation adapted; a seed of over 31 bits, which many refuse, is folded."""
+        if seed is not None and seed >= 1 << 31:
+            seed = int(np.random.SeedSequence(seed).generate_state(1)[0] >> 1)
         observation, info = self.env.reset(seed=seed, options=options)
         return self._adapt(observation), info
 

@@ -150,8 +150,8 @@ def _nonseparability(runs: Runs, measured: Found, env: Mapping[str, Any]) -> dic
     stated = next((one["summary"].get("nonseparability") for one in runs.found.values()), None)
     if ns is None and stated is not None:
         ns = {"nats": stated, "information": None, "share": None, "how": "closed form"}
-    told = " ".join(f"env.{key}={value}" for key, value in env.items() if key != "id")
-    return ns and {"command": f"python experiments/run.py study=separability env={env['id']} {told}".strip()} | ns
+    told = [f"env={env['id']}", *(f"env.{key}={'' if v is None else v}" for key, v in env.items() if key != "id")]
+    return ns and {"command": shlex.join(["python", "experiments/run.py", "study=separability", *told])} | ns
 
 
 def _anchors(runs: Runs, ladder: Found | None) -> dict[str, float | None]:

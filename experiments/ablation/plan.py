@@ -137,6 +137,7 @@ def read_grid(arguments: Iterable[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"trial": []}
     for argument in arguments:
         key, _, text = argument.partition("=")
+        key = "env" if key == "env.id" else key
         if key not in GRID:
             found["trial"].append(argument)
         elif key == "seed":

@@ -31,7 +31,12 @@ class Judge:
         self._began = time.perf_counter()
 
     def over(self, wins: Iterable[bool], steps: int) -> bool:
-        """Whether to stop, given the successes of the episodes that ended since the last call and all env steps."""
+        """Whether to stop.
+
+        Args:
+            wins: successes of the episodes that ended since the last call, in the order in which they ended.
+            steps: env steps in all.
+        """
         self._wins.extend(map(bool, wins))
         self.seconds, self.steps = time.perf_counter() - self._began, steps
         self.reached = len(self._wins) == WINDOW and sum(self._wins) >= self.success * WINDOW

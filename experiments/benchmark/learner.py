@@ -94,9 +94,13 @@ def ours(course: Course, seed: int, judge: Judge) -> int:
     wins: list[bool] = []
     while not judge.over(wins, learner.steps):
         told = learner.update()
-        successes = round((told["success"] or 0.0) * told["episodes"])
-        wins = [True] * successes + [False] * (told["episodes"] - successes)
+        wins = spread(round((told["success"] or 0.0) * told["episodes"]), told["episodes"])
     return learner.parameters
+
+
+def spread(successes: int, episodes: int) -> list[bool]:
+    """Successes spread evenly: an update tells how many of its episodes there were, and not in which order."""
+    return [(i + 1) * successes // episodes > i * successes // episodes for i in range(episodes)]
 
 
 def _config(course: Course, seed: int) -> RunConfig:

@@ -6,6 +6,7 @@ mistake, and `run(configuration, folder, console) -> summary`. The folder is Non
 
 import contextlib
 import os
+import shlex
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -64,7 +65,7 @@ def resumed(arguments: list[str], kind: type[Config], free: Iterable[str]) -> tu
         ConfigError: one line, for no such run, any other setting, or a folder that reaches out.
     """
     named = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
-    if not named:
+    if not named or not named[-1]:
         return None
     folder = Path(named[-1])
     _check_links(folder)
@@ -108,7 +109,7 @@ def reproduce(config: Any) -> str:
     told = [f"{key}={'' if value is None else value}" for key, value in changed.items() if key not in hidden]
     study = [] if config.study == "training" else [f"study={config.study}"]
     env = [f"env={mine['env.id']}"] if "env.id" in mine else []
-    return " ".join(["python experiments/run.py", *study, *env, *told])
+    return shlex.join(["python", "experiments/run.py", *study, *env, *told])
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -5,8 +5,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _SAMPLES = "from samples"
+_UNMEASURED = {"enumeration": "not enumerated", "unsampled": "not estimated from samples"}
 ZERO = 1e-9  # nats: below it exact figures are rounding
 _MEANINGS = {
     "nonseparability": ("NS_fb", "feedback that no sum of per-modality scores expresses"),
@@ -72,17 +74,14 @@ def claims(study: dict[str, Any]) -> dict[str, list[str]]:
 
 def print_tables(study: dict[str, Any], console: Console) -> None:
     """Verdict, figures and ladder, for a terminal."""
-    console.print(f"[bold]{study['env']}[/bold]: {study['verdict']}", soft_wrap=True)
+    console.print(Text.assemble((study["env"], "bold"), f": {study['verdict']}"), soft_wrap=True)
     for title, told in _sections(study):
         console.print(_figures(title, told))
     if study["ladder"]:
         console.print(_ladder_table(study["ladder"]))
-    if "enumeration" in study:
-        console.print(f"[yellow]mind:[/yellow] not enumerated: {study['enumeration']}", soft_wrap=True)
-    if "unsampled" in study:
-        console.print(f"[yellow]mind:[/yellow] not estimated from samples: {study['unsampled']}", soft_wrap=True)
-    for warning in (study["estimate"] or {}).get("warnings", ()):
-        console.print(f"[yellow]mind:[/yellow] {warning}", soft_wrap=True)
+    cautions = [f"{what}: {study[key]}" for key, what in _UNMEASURED.items() if key in study]
+    for caution in [*cautions, *(study["estimate"] or {}).get("warnings", ())]:
+        console.print(Text.assemble(("mind:", "yellow"), f" {caution}"), soft_wrap=True)
 
 
 def _sections(study: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:

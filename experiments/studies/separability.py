@@ -209,13 +209,14 @@ def _dial(name: str, parameters: dict[str, Any], world: World, config: Separabil
 
 def _sample(config: SeparabilityConfig, parameters: dict[str, Any], say: Any) -> dict[str, Any]:
     """An estimate from recorded transitions."""
+    from experiments.evaluate import unseen
     from unienv.separability.estimate import estimate
     from unienv.separability.transitions import record
 
     say(f"recording {config.samples:,} transitions")
     envs = make_vector(str(config.env["id"]), min(_WORLDS, max(1, config.samples // 100)), **parameters)
     try:
-        transitions = record(envs, config.samples, _behaviour(config, envs.num_envs), config.seed)
+        transitions = record(envs, config.samples, _behaviour(config, envs.num_envs), unseen(config.seed))
     finally:
         envs.close()
     say(f"estimating from {len(transitions):,} transitions")

@@ -7,6 +7,7 @@ from typing import Any
 from gymnasium import spaces
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from experiments.config import ConfigError, parse
 from unienv.modality import MODALITIES
@@ -150,7 +151,7 @@ def _print(told: dict[str, Any], console: Console) -> None:
     for name, value in rows.items():
         if value:
             table.add_row(name, value)
-    console.print(f"[bold]{told['id']}[/bold]  {told['about']}")
+    console.print(Text.assemble((told["id"], "bold"), f"  {told['about']}"))
     console.print(table)
     console.print()
 

@@ -85,6 +85,12 @@ def test_the_discount_counts_from_the_first_step():
     assert abs(found.J - 0.5) < 0.01
 
 
+def test_an_episode_that_does_not_end_is_told(monkeypatch):
+    monkeypatch.setattr("agents.objective.LONGEST", 300)
+    with pytest.raises(ValueError, match=r"has not ended after 300 steps; give the environment a limit, such as env\."):
+        toss([0.5, 0.0], 0.9, 4, seed=0)
+
+
 def test_a_seed_is_one_set_of_worlds():
     envs = make_vector("match", 8)
     one, same, other = (

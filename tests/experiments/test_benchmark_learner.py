@@ -49,6 +49,14 @@ def test_a_judge_wants_a_full_window_of_successes_or_the_end_of_time():
     assert late.over([], 5) and not late.reached and late.seconds >= 0.01
 
 
+def test_successes_of_an_update_are_not_taken_to_come_last():
+    assert learner.spread(3, 4) == [False, True, True, True] and learner.spread(0, 0) == []
+    judge = Judge(0.95, 600.0)
+    judge.begin()
+    assert not judge.over(learner.spread(3880, 4096), 1)  # 94.7 %
+    assert judge.over(learner.spread(3900, 4096), 2)  # 95.2 %
+
+
 def test_a_run_that_missed_the_threshold_is_told_and_counts_with_the_limit():
     runs = [
         learner.Run(1234, True, 50.0, 100),

@@ -33,7 +33,7 @@ def test_arguments_set_what_they_name():
 
 
 @pytest.mark.parametrize(
-    "text, value", [("5e6", 5_000_000), ("5000000", 5_000_000), ("1_000", 1000), ("2e3", 2000), ("3.0", 3)]
+    "text, value", [("5e6", 5_000_000), ("5000000", 5_000_000), ("1_000", 1000), ("2e3", 2000), ("3.0", 3), ("010", 10)]
 )
 def test_whole_numbers_are_integers_however_written(text, value):
     assert parse([f"steps={text}"]).steps == value
@@ -54,6 +54,12 @@ def test_optional_settings_may_be_left_out(text, value):
 @pytest.mark.parametrize("text, value", [("null", None), ("", None), ("0", 0), ("2", 2), ("2.0", 2)])
 def test_imagined_rollouts_are_counted_or_left_out(text, value):
     assert parse([f"agent.imagine={text}"]).agent.imagine == value
+
+
+def test_an_empty_text_is_none_where_none_is_meant():
+    assert parse(["ray.address="]).ray.address is None and parse(["resume="]).resume is None
+    with pytest.raises(ConfigError, match="runs"):
+        parse(["runs="])
 
 
 @pytest.mark.parametrize("text", ["runs/a", "2026-01-01", "007", "1e5", "2026_01", "12:30", "yes", "a=b"])
@@ -129,7 +135,18 @@ def test_other_environments_check_their_own_parameters():
 
 
 @pytest.mark.parametrize(
-    "argument", ["seed=one", "seed=1.5", "seed=true", "seed=", "ppo.lr=fast", "json=perhaps", "agent.imagine=1.5"]
+    "argument",
+    [
+        "seed=one",
+        "seed=1:5",
+        "steps=2:00:00",
+        "seed=1.5",
+        "seed=true",
+        "seed=",
+        "ppo.lr=fast",
+        "json=perhaps",
+        "agent.imagine=1.5",
+    ],
 )
 def test_values_of_the_wrong_type_are_told(argument):
     assert mistake(argument).startswith(f"{argument.partition('=')[0]}: ")

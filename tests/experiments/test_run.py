@@ -1,4 +1,5 @@
 import json
+import shlex
 from itertools import pairwise
 
 import gymnasium as gym
@@ -168,6 +169,21 @@ def test_resuming_a_finished_run_evaluates_it_again(done):
     assert read_metrics(done) == before
     assert (done / "checkpoints" / f"{72:010d}" / "agent.safetensors").read_bytes() == weights
     assert json.loads((done / "summary.json").read_text())["episodes"] == 12
+
+
+def test_a_run_that_goes_further_says_nothing_of_where_it_was(tmp_path, monkeypatch):
+    _, folder = go(tmp_path, "steps=64")
+    monkeypatch.setattr("experiments.train.train", lambda *_: 1 / 0)  # as if it were killed
+    assert run.main([f"resume={folder}", "steps=128"]) == 1
+    assert not any((folder / name).exists() for name in ("summary.json", "episodes.npz", "report.html"))
+
+
+@pytest.mark.parametrize("runs", ["runs [old]", "runs[/x]"])
+def test_folders_are_told_as_they_are_called(tmp_path, capsys, runs):
+    status, folder = go(tmp_path / runs, "steps=64")
+    assert status == 0 and str(folder) in "".join(capsys.readouterr().err.splitlines())
+    command = json.loads((folder / "summary.json").read_text())["command"]
+    assert shlex.split(command)[:2] == ["python", "experiments/run.py"]
 
 
 def test_until_stops_a_run_early(tmp_path):

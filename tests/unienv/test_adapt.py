@@ -199,6 +199,16 @@ def test_user_environment_reads_as_text_and_image():
         np.testing.assert_array_equal(observation["image"], np.full((4, 5, 3), left + 1))
 
 
+def test_seeds_beyond_31_bits_are_folded():
+    """Old generators, of numpy and of C, take no more; and no two such seeds are the same by it."""
+    old, seen = make_env(TINY), []
+    take = old.env.unwrapped.reset
+    old.env.unwrapped.reset = lambda *, seed=None, options=None: seen.append(seed) or take(seed=seed)
+    for seed in (7, (1 << 31) - 1, 1 << 31, 1 << 52, (1 << 52) + 1):
+        old.reset(seed=seed)
+    assert seen[:2] == [7, (1 << 31) - 1] and max(seen) < 1 << 31 and len(set(seen)) == 5
+
+
 def test_an_environment_may_observe_what_it_renders():
     gym.register("Watching-v0", Watching, disable_env_checker=True)
     assert make_env("Watching-v0", render_mode="rgb_array").reset(seed=3)[0]["image"].max() > 0

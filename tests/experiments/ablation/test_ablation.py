@@ -98,7 +98,7 @@ def grid_of(*arguments):
 
 
 def test_the_grid_is_every_world_at_every_coupling_by_form_and_seed():
-    config = grid_of("env=match,terminal", "env.coupling=0,0.5", "agent.psi=joint,text", "seed=0:3", "ppo.lr=1e-3")
+    config = grid_of("env.id=match,terminal", "env.coupling=0,0.5", "agent.psi=joint,text", "seed=0:3", "ppo.lr=1e-3")
     assert cells(config) == [Cell("match", 0.0), Cell("match", 0.5), Cell("terminal", None)]  # which has no dial
     assert len(trials(config)) == 3 * 2 * 3 and len(jobs(config)) == 3 + 18
     assert settings(config, trials(config)[2]) == [
