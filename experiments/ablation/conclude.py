@@ -14,6 +14,7 @@ from experiments.ablation.plan import DIAL, AblationConfig, Cell, Trial, cells, 
 from experiments.ablation.statistics import Estimate
 from experiments.ablation.trial import Grid
 from experiments.ablation.worlds import worlds
+from experiments.config import RunConfig
 from experiments.evaluate import hardware, versions
 from experiments.jobs import job_folder, results
 from experiments.page import brief
@@ -77,25 +78,44 @@ def conclude(grid: Grid, failed: Mapping[str, str]) -> dict[str, Any]:
     """
     found, config = results(grid.folder), grid.config
     groups = [_runs(cell, trials(config), found) for cell in cells(config)]
-    told = [_cell(grid, runs, found.get(f"ns-{runs.cell.name}", {})) for runs in groups]
-    _correct(told, groups)
-    for cell in told:
-        cell["claims"] = allowed(cell)
+    told = []
+    for runs in groups:
+        run = run_config(config, Trial(runs.cell, config.psi[0], config.seeds[0]))
+        cell = describe(runs, found.get(f"ns-{runs.cell.name}", {}), run, config.psi, config.margin)
+        told.append(cell | {"curves": {psi: curve for psi in config.psi if (curve := _curve(grid, runs.of(psi)))}})
     first = next((one["summary"] for runs in groups for one in runs.found.values()), {})
-    summary = {
+    return {
         "command": _command(config),
         "versions": first.get("versions") or versions(),
         "hardware": first.get("hardware") or hardware("cpu"),
         "config": asdict(config),
         "failed": dict(failed),
         "worlds": worlds(config),
-        "cells": told,
-        "overall": _overall(groups, config.psi),
-        "trend": _trend(told, groups, config.margin),
-        "controls": [_control(cell) for cell in told if nats_of(cell) == 0.0],
         "trials": [_trial(grid, trial, groups) for trial in trials(config)],
+    } | compare(told, groups, config.psi, config.margin)
+
+
+def compare(
+    told: Sequence[dict[str, Any]], groups: Sequence[Runs], forms: Sequence[str], margin: float
+) -> dict[str, Any]:
+    """What holds over cells: corrected tests, which are written into the cells, trend, controls and claims.
+
+    Args:
+        told: of each cell, as `describe` has it.
+        groups: its runs.
+        forms: to be compared.
+        margin: within which a gap counts as none.
+    """
+    _correct(told, groups)
+    for cell in told:
+        cell["claims"] = allowed(cell)
+    summary = {
+        "cells": told,
+        "overall": _overall(groups, forms),
+        "trend": _trend(told, groups, margin),
+        "controls": [_control(cell) for cell in told if nats_of(cell) == 0.0],
     }
-    return summary | {"claims": claims(summary, config.margin)}
+    return summary | {"claims": claims(summary, margin)}
 
 
 def _command(config: AblationConfig) -> str:
@@ -119,13 +139,21 @@ def _scale(one: Found) -> Scale:
     return Scale(random, oracle if oracle is not None and oracle - random > ZERO else None)
 
 
-def _cell(grid: Grid, runs: Runs, measured: Found) -> dict[str, Any]:
-    run = run_config(grid.config, Trial(runs.cell, grid.config.psi[0], grid.config.seeds[0]))
+def describe(runs: Runs, measured: Found, run: RunConfig, forms: Sequence[str], margin: float) -> dict[str, Any]:
+    """What is known of one cell.
+
+    Args:
+        runs: its trials that are done.
+        measured: "ns" and "ladder", as far as they are known.
+        run: settings of one of its trials.
+        forms: to be told.
+        margin: within which a gap counts as none.
+    """
     gaps, joint, late = (list(values.values()) for values in (runs.gaps(), runs.scores("joint"), runs.scores("late")))
     gap = _told(statistics.mean(gaps)) if gaps else None
     if gap is not None:
         test = statistics.sign_flip(gaps, _rng())
-        inside = statistics.equivalent(statistics.mean(gaps), grid.config.margin) if runs.normalised else None
+        inside = statistics.equivalent(statistics.mean(gaps), margin) if runs.normalised else None
         gap |= {"n": len(gaps), "p": test.p, "smallest": test.smallest, "equivalent": inside}
     return {
         "env": runs.cell.env,
@@ -136,11 +164,10 @@ def _cell(grid: Grid, runs: Runs, measured: Found) -> dict[str, Any]:
         "score": "normalised" if runs.normalised else "J",
         "ns": _nonseparability(runs, measured, run.env),
         "anchors": _anchors(runs, measured.get("ladder")),
-        "forms": {psi: _form(runs, psi) for psi in grid.config.psi},
+        "forms": {psi: _form(runs, psi) for psi in forms},
         "gap": gap,
         "improvement": _told(statistics.improvement(joint, late)) if joint and late else None,
         "diagnostics": _diagnostics(runs),
-        "curves": {psi: curve for psi in grid.config.psi if (curve := _curve(grid, runs.of(psi)))},
     }
 
 

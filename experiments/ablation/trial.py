@@ -5,13 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.ablation.plan import AblationConfig, Cell, Trial, cells, run_config, trials
-from experiments.config import RunConfig
+from experiments.ablation.plan import AblationConfig, Trial, cells, run_config, trials
 from experiments.jobs import job_folder, leave, train_agent
 from experiments.recorder import METRICS, read_metrics
-from experiments.studies import reproduce
+from experiments.studies import reproduce, separability
 from experiments.studies.reading import claims
-from experiments.studies.separability import SeparabilityConfig, measure
 from experiments.watch import Step
 from unienv.registry import is_world, make_world
 from unienv.separability.draws import NotEnumerable
@@ -35,7 +33,7 @@ def do(grid: Grid, name: str) -> None:
     of = {f"ns-{cell.name}": cell for cell in cells(grid.config)}
     trial = {trial.name: trial for trial in trials(grid.config)}.get(name)
     if trial is None:
-        leave(grid.folder, name, lambda: _measure(grid.config, of[name]))
+        leave(grid.folder, name, lambda: measure(run_config(grid.config, Trial(of[name], "joint", 0)).env))
     else:
         leave(grid.folder, name, lambda: _run(grid, trial))
         shutil.rmtree(job_folder(grid.folder, name) / "checkpoints", ignore_errors=True)  # of thousands of trials
@@ -62,12 +60,15 @@ def _run(grid: Grid, trial: Trial) -> dict[str, Any]:
     return found | {"diagnostics": told}
 
 
-def _measure(config: AblationConfig, cell: Cell) -> dict[str, Any]:
-    """Exact non-separability of a cell's feedback and the ladder of its decisions; of others' worlds an estimate."""
-    run: RunConfig = run_config(config, Trial(cell, "joint", 0))
-    name, parameters = str(run.env["id"]), {key: value for key, value in run.env.items() if key != "id"}
+def measure(env: dict[str, Any]) -> dict[str, Any]:
+    """Exact non-separability of an environment's feedback and the ladder of its decisions; of others an estimate.
+
+    Args:
+        env: "id" and parameters.
+    """
+    name, parameters = str(env["id"]), {key: value for key, value in env.items() if key != "id"}
     if not is_world(name):
-        return {"ns": _estimate(run.env), "ladder": None}
+        return {"ns": _estimate(env), "ladder": None}
     world, how = make_world(name, **parameters), "exact"
     try:
         kernel = enumerate_world(world)
@@ -89,8 +90,8 @@ def _estimate(env: dict[str, Any]) -> dict[str, Any]:
 
     By the agents' own encoders: where pictures hardly repeat, nets on fixed features overlook what these find.
     """
-    study = SeparabilityConfig(env=env, method="psi")
-    told = measure(study, say=lambda _: None)
+    study = separability.SeparabilityConfig(env=env, method="psi")
+    told = separability.measure(study, say=lambda _: None)
     found = told["estimate"]
     low, high = found["interval"]
     ns = {"nats": found["nonseparability"], "information": found["information"], "share": found["share"]}

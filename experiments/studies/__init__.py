@@ -25,6 +25,7 @@ STUDIES = {
     "play": "experiments.studies.play",
     "bridge": "experiments.studies.bridge",
     "ablation": "experiments.studies.ablation",
+    "pooled": "experiments.studies.pooled",
     "imagination": "experiments.studies.imagination",
     "transfer": "experiments.studies.transfer",
     "benchmark": "experiments.studies.benchmark",

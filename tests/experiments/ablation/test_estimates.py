@@ -13,9 +13,10 @@ from encoders import probe
 from experiments.ablation import claims, estimates, figures, findings, trial
 from experiments.ablation import summary as read
 from experiments.ablation.conclude import conclude, to_markdown
-from experiments.ablation.plan import AblationConfig, Cell, trials
+from experiments.ablation.plan import AblationConfig, Cell, Trial, run_config, trials
 from experiments.ablation.trial import Grid
 from experiments.config import parse
+from experiments.studies import separability
 from experiments.studies.separability import SeparabilityConfig
 from tests.experiments.ablation.test_conclude import measured, put, result
 
@@ -74,12 +75,12 @@ def cells_of(summary):
 
 def test_the_ns_of_an_environment_of_others_is_estimated(monkeypatch):
     """With nets too small to find much: what is tested is that the estimate comes with all that belongs to it."""
-    monkeypatch.setattr(trial, "SeparabilityConfig", partial(SeparabilityConfig, samples=1500))
+    monkeypatch.setattr(separability, "SeparabilityConfig", partial(SeparabilityConfig, samples=1500))
     monkeypatch.setattr(
         probe, "estimate_by_psi", partial(probe.estimate_by_psi, folds=2, updates=3, batch=64, replicates=19)
     )
     config = AblationConfig(worlds=[LEVEL], psi=["joint"], seeds=[0])
-    told = json.loads(json.dumps(trial._measure(config, Cell(LEVEL, None))))
+    told = json.loads(json.dumps(trial.measure(run_config(config, Trial(Cell(LEVEL, None), "joint", 0)).env)))
     ns = told["ns"]
     assert told["ladder"] is None and ns["how"] == "estimated: psi, n = 1,500"
     assert ns["low"] <= ns["nats"] <= ns["high"] and 0.05 <= ns["p"] <= 1

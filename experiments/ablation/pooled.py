@@ -1,0 +1,82 @@
+"""Trials of several ablation studies as one: what holds over the worlds of all of them."""
+
+import csv
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.ablation.conclude import Runs, compare, describe
+from experiments.ablation.plan import Cell, Trial
+from experiments.ablation.trial import measure
+from experiments.config import ConfigError, RunConfig, parse
+from experiments.evaluate import hardware, versions
+from unienv.errors import said
+from unienv.registry import is_world
+
+
+class Done(NamedTuple):
+    """A row of a table: a trial, its settings, and what it found; of this the return is the score."""
+
+    trial: Trial
+    run: RunConfig
+    found: dict[str, Any]
+    row: dict[str, str]
+
+
+def pool(tables: Sequence[str], margin: float) -> dict[str, Any]:
+    """The summary of an ablation study, of the trials that stand in files `ablation.csv`.
+
+    Non-separability is measured anew, of the environments that the trials' commands name. Learning curves, diagnostics
+    and pictures stand in the reports of the studies themselves.
+
+    Args:
+        tables: paths. A trial that stands in several is that of the last of them.
+        margin: within which a gap counts as none.
+
+    Raises:
+        ConfigError: one line, for a file that holds no such trials.
+    """
+    done = {one.trial: one for table in tables for one in read(Path(table))}
+    forms = list(dict.fromkeys(trial.psi for trial in done))
+    groups, told = [], []
+    for cell in dict.fromkeys(trial.cell for trial in done):
+        mine = {trial: one for trial, one in done.items() if trial.cell == cell}
+        run = next(iter(mine.values())).run
+        groups.append(Runs(cell, {trial: one.found for trial, one in mine.items()}, is_world(cell.env)))
+        # Of the ladder values alone are known, which have no place among scores.
+        told.append(describe(groups[-1], {"ns": measure(run.env)["ns"]}, run, forms, margin) | {"curves": {}})
+    return {
+        "command": shlex.join(["python", "experiments/run.py", "study=pooled", f"tables={','.join(tables)}"]),
+        "versions": versions(),
+        "hardware": hardware("cpu"),
+        "config": {"tables": list(tables), "margin": margin},
+        "failed": {},
+        "worlds": [],
+        "trials": [_told(one) for one in done.values()],
+    } | compare(told, groups, forms, margin)
+
+
+def read(path: Path) -> list[Done]:
+    """The trials of a table that were done; ConfigError, one line, for a file that holds none."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            done = [_done(row) for row in csv.DictReader(file) if row["J"]]
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"tables: {path} is no ablation.csv that can be read: {said(error)}") from None
+    if not done:
+        raise ConfigError(f"tables: {path} holds no trials that were done")
+    return done
+
+
+def _done(row: dict[str, str]) -> Done:
+    cell = Cell(row["env"], float(row["coupling"]) if row["coupling"] else None)
+    anchors = {"random": {"J": 0.0}, "oracle": {"J": 1.0}}  # of scores
+    found = {"summary": {"J": float(row["score"]), "success": float(row["success"]), "anchors": anchors}}
+    return Done(Trial(cell, row["psi"], int(row["seed"])), parse(shlex.split(row["command"])[2:]), found, row)
+
+
+def _told(one: Done) -> dict[str, Any]:
+    numbers = {name: float(one.row[name] or "nan") for name in ("J", "success", "score", "seconds")}
+    named = {"name": one.trial.name, **one.trial.cell._asdict(), "psi": one.trial.psi, "seed": one.trial.seed}
+    return named | numbers | {"command": one.row["command"]}
