@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.ablation.conclude import Runs, compare, describe
+from experiments.ablation.cell import Runs, describe
+from experiments.ablation.conclude import compare
 from experiments.ablation.plan import Cell, Trial
 from experiments.ablation.trial import measure
 from experiments.config import ConfigError, RunConfig, parse

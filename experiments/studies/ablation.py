@@ -43,7 +43,8 @@ def prepare(arguments: list[str]) -> tuple[AblationConfig, Path]:
 
 def run(config: AblationConfig, folder: Path, console: Console) -> dict[str, Any]:
     """Do all trials and measurements that are not done, and report; Ctrl-C leaves the rest for later."""
-    from experiments.ablation.conclude import conclude, to_csv, to_markdown
+    from experiments.ablation.conclude import conclude
+    from experiments.ablation.plain import to_csv, to_markdown
     from experiments.ablation.report import tell, write_report
     from experiments.ablation.trial import Grid, do, look
     from experiments.campaign import Campaign, carry_out

@@ -45,7 +45,7 @@ def prepare(arguments: list[str]) -> tuple[PooledConfig, Path]:
 
 def run(config: PooledConfig, folder: Path, console: Console) -> dict[str, Any]:
     """Measure, compare and report."""
-    from experiments.ablation.conclude import to_csv, to_markdown
+    from experiments.ablation.plain import to_csv, to_markdown
     from experiments.ablation.pooled import pool
     from experiments.ablation.report import tell, write_report
 

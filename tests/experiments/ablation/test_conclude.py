@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from experiments.ablation import claims, statistics
-from experiments.ablation.conclude import conclude, to_csv, to_markdown
+from experiments.ablation.conclude import conclude
+from experiments.ablation.plain import to_csv, to_markdown
 from experiments.ablation.plan import AblationConfig, Cell, Trial, read_grid, run_config, trials
 from experiments.ablation.trial import Grid
 

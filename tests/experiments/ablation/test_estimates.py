@@ -12,7 +12,8 @@ from gymnasium import spaces
 from encoders import probe
 from experiments.ablation import claims, estimates, figures, findings, trial
 from experiments.ablation import summary as read
-from experiments.ablation.conclude import conclude, to_markdown
+from experiments.ablation.conclude import conclude
+from experiments.ablation.plain import to_markdown
 from experiments.ablation.plan import AblationConfig, Cell, Trial, run_config, trials
 from experiments.ablation.trial import Grid
 from experiments.config import parse

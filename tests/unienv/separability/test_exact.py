@@ -158,7 +158,7 @@ def test_separable_feedback_may_make_a_signal_that_is_not():
     assert report.total("signal", "nonseparability") == pytest.approx(LN2, abs=1e-9)
 
 
-def test_episodes_that_fade_come_to_an_end_and_endless_ones_are_refused():
+def test_episodes_that_fade_come_to_an_end_and_endless_ones_are_refused(monkeypatch):
     report = exact(toys.Fading())
     assert report.length == pytest.approx(10.0, abs=1e-6) and len(report.steps) < 250
     assert report.total("feedback", "nonseparability") == pytest.approx(10 * LN2, abs=1e-5)
@@ -167,6 +167,7 @@ def test_episodes_that_fade_come_to_an_end_and_endless_ones_are_refused():
         def transition(self, state, observation, action, feedback, keys):
             return state
 
+    monkeypatch.setattr("unienv.separability.walk._STEPS", 100)
     with pytest.raises(NotEnumerable, match="take a shorter history or horizon"):
         exact(Unending())
 
