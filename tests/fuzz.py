@@ -114,6 +114,22 @@ def dataset() -> Loader:
     return read, lambda folder: [members(good), members(numbered)]
 
 
+def trials() -> Loader:
+    from experiments.ablation.pooled import read as read_table
+
+    head = b"env,coupling,psi,seed,J,score,success,command\n"
+    one = head + b'match,0.5,joint,0,0.7,0.9,0.8,python experiments/run.py env=match env.coupling=0.5 "env.kind=text"\n'
+
+    def read(folder: Path, data: bytes) -> None:
+        (folder / "ablation.csv").write_bytes(data)
+        read_table(folder / "ablation.csv")
+
+    return read, lambda folder: [
+        one,
+        head + b"MiniGrid-Empty-5x5-v0,,late,1,0.7,0.7,0.8,python run.py env=MiniGrid-X\n",
+    ]
+
+
 def shards() -> Loader:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -245,7 +261,7 @@ def checkpoint() -> Loader:
     return read, whole
 
 
-LOADERS = [config, arguments, transitions, dataset, shards, corpus, tokens, metrics, columns, model, checkpoint]
+LOADERS = [config, arguments, transitions, dataset, trials, shards, corpus, tokens, metrics, columns, model, checkpoint]
 
 
 def fuzz(loader: Callable[[], Loader], folder: Path, options: list[str]) -> None:

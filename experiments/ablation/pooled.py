@@ -32,7 +32,8 @@ def pool(tables: Sequence[str], margin: float) -> dict[str, Any]:
     and pictures stand in the reports of the studies themselves.
 
     Args:
-        tables: paths. A trial that stands in several is that of the last of them.
+        tables: paths; they may be a stranger's, so no environment that a module of its own registers is taken. A trial
+            that stands in several is that of the last of them.
         margin: within which a gap counts as none.
 
     Raises:
@@ -74,7 +75,10 @@ def _done(row: dict[str, str]) -> Done:
     cell = Cell(row["env"], float(row["coupling"]) if row["coupling"] else None)
     anchors = {"random": {"J": 0.0}, "oracle": {"J": 1.0}}  # of scores
     found = {"summary": {"J": float(row["score"]), "success": float(row["success"]), "anchors": anchors}}
-    return Done(Trial(cell, row["psi"], int(row["seed"])), parse(shlex.split(row["command"])[2:]), found, row)
+    arguments = shlex.split(row["command"] or "")[2:]  # of nothing at all it would read the terminal
+    if any(":" in argument for argument in arguments if argument.startswith(("env=", "env.id="))):
+        raise ValueError(f"{row['env']} would import a module, which a table does not decide")
+    return Done(Trial(cell, row["psi"], int(row["seed"])), parse(arguments), found, row)
 
 
 def _told(one: Done) -> dict[str, Any]:
