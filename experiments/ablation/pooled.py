@@ -78,7 +78,10 @@ def _done(row: dict[str, str]) -> Done:
     arguments = shlex.split(row["command"] or "")[2:]  # of nothing at all it would read the terminal
     if any(":" in argument for argument in arguments if argument.startswith(("env=", "env.id="))):
         raise ValueError(f"{row['env']} would import a module, which a table does not decide")
-    return Done(Trial(cell, row["psi"], int(row["seed"])), parse(arguments), found, row)
+    trial, run = Trial(cell, row["psi"], int(row["seed"])), parse(arguments)
+    if Trial(Cell(run.env["id"], run.env.get("coupling")), run.agent.psi, run.seed) != trial:
+        raise ValueError(f"the command of {trial.name} is that of another trial")
+    return Done(trial, run, found, row)
 
 
 def _told(one: Done) -> dict[str, Any]:

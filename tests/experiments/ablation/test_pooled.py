@@ -85,7 +85,7 @@ def test_an_environment_without_an_oracle_is_not_normalised(tmp_path, monkeypatc
             "env,coupling,psi,seed,J,score,success,command\nx,,joint,0,1,1,1,python run.py env=antigravity:X-v0\n",
             "would import a module",
         ),
-        ("env,coupling,psi,seed,J,score,success,command\nchase,,joint,0,1,1,few\n", "could not convert"),
+        ("env,coupling,psi,seed,J,score,success,command\nchase,,joint,0,1,1,1\n", "is that of another trial"),
         ("\udcff", "is no ablation.csv that can be read"),
     ],
 )
