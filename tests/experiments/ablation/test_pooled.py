@@ -61,8 +61,10 @@ def test_trials_of_all_tables_are_one_study(tmp_path, capsys):
 
 def test_an_environment_without_an_oracle_is_not_normalised(tmp_path, monkeypatch):
     monkeypatch.setattr(pooled, "measure", lambda env: {"ns": None})
+    level = "MiniGrid-Empty-5x5-v0"
     rows = [
-        row(0, psi, seed, 0.4, "MiniGrid-Empty-5x5-v0") | {"coupling": ""}
+        row(0, psi, seed, 0.4, level)
+        | {"coupling": "", "command": f"python experiments/run.py env={level} agent.psi={psi} seed={seed}"}
         for psi in ("joint", "late")
         for seed in (0, 1)
     ]
