@@ -8,6 +8,9 @@ import pytest
 
 from encoders.text.pretrained import load_text
 from experiments.bridge import bench, jobs, measure, plan
+from experiments.bridge.conclude import _completions
+from experiments.bridge.models import make_latent, make_vae
+from experiments.config import parse
 from experiments.run import main
 
 SMALL = [
@@ -121,6 +124,20 @@ def test_a_users_text(little, tmp_path, monkeypatch):
     assert all(model["generation"]["valid"] is None for model in summary["models"])
 
 
+def test_a_text_may_be_shorter_than_a_patch():
+    study = bench.open_study(parse([*SMALL, "corpus=goto", "vae.patch=8"], plan.BridgeConfig), None)
+    model = make_latent(study.config, make_vae(study.config, len(study.corpus.tokens))).eval()
+    told = _completions(study, {"latent": model})
+    assert told and {row["prefix"] for row in told} == {""} and all(row["text"] for row in told)
+
+
+def test_a_world_is_no_folder_of_its_name(tmp_path, monkeypatch):
+    (tmp_path / "goto").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert {"pixels", "modalities", "speaker-latent"} < set(plan.plan(plan.BridgeConfig(corpus="goto")))
+    assert not {"pixels", "modalities"} & set(plan.plan(plan.BridgeConfig(corpus=str(tmp_path))))
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -130,6 +147,7 @@ def test_a_users_text(little, tmp_path, monkeypatch):
         (["corpus=goto", "vae.patch=2", "length=13"], "length: expected a multiple of vae.patch=2, got 13"),
         (["corpus=goto", "length=2"], "got rows of length 2"),
         (["corpus=goto", "vae.width=30"], "width"),
+        (["corpus=goto", "latent.stop=inptu"], "did you mean 'input'?"),
         (["corpus=goto", "tokens=letters"], "tokens must be one of words, bytes, bpe, got 'letters'"),
         (["resume=nowhere"], "nowhere is no run folder: it has no config.yaml"),
     ],
