@@ -37,16 +37,8 @@ def run(config: RunConfig, folder: Path, console: Console) -> dict[str, Any]:
     """Train and conclude; the summary holds "stopped" when Ctrl-C ended the training."""
     if config.resume:  # settings that changed hold from now on, also for who continues once more
         write_aside(folder / "config.yaml", to_yaml(replace(config, resume=None, json=False)))
-        _outdate(config, folder)
     stopped = _train(config, folder, console)
     return _conclude(config, folder, stopped, console)
-
-
-def _outdate(config: RunConfig, folder: Path) -> None:
-    """What was said of an agent that is trained on is removed: it would stand beside a curve that goes further."""
-    if (folder / "summary.json").exists() and read_metrics(folder)[-1]["steps"] < config.steps:
-        for name in ("report.html", "dreams.npz", "episodes.npz", "summary.json"):  # the last one last
-            (folder / name).unlink(missing_ok=True)
 
 
 def _train(config: RunConfig, folder: Path, console: Console) -> bool:
@@ -78,6 +70,8 @@ def _conclude(config: RunConfig, folder: Path, stopped: bool, console: Console) 
     learner = make_learner(config)
     learner.load(folder)
     if stopped:
+        for name in ("dreams.npz", "episodes.npz", "summary.json"):  # of an agent that has been trained on
+            (folder / name).unlink(missing_ok=True)
         if (folder / METRICS).exists():
             write_report(folder)
         console.print(f"stopped and saved; continue with resume={folder}", soft_wrap=True)

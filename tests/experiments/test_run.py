@@ -171,11 +171,13 @@ def test_resuming_a_finished_run_evaluates_it_again(done):
     assert json.loads((done / "summary.json").read_text())["episodes"] == 12
 
 
-def test_a_run_that_goes_further_says_nothing_of_where_it_was(tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_says_nothing_of_where_it_was(tmp_path, monkeypatch):
     _, folder = go(tmp_path, "steps=64")
-    monkeypatch.setattr("experiments.train.train", lambda *_: 1 / 0)  # as if it were killed
-    assert run.main([f"resume={folder}", "steps=128"]) == 1
-    assert not any((folder / name).exists() for name in ("summary.json", "episodes.npz", "report.html"))
+    evaluated = (folder / "report.html").read_text()
+    monkeypatch.setattr(training, "_train", lambda *_: True)
+    assert run.main([f"resume={folder}", "steps=128"]) == 130
+    assert not any((folder / name).exists() for name in ("summary.json", "episodes.npz"))
+    assert (folder / "report.html").read_text() != evaluated
 
 
 @pytest.mark.parametrize("runs", ["runs [old]", "runs[/x]"])

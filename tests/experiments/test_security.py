@@ -214,7 +214,7 @@ def test_a_folder_does_not_choose_a_cluster_to_talk_to(tmp_path, kind):
         resumed(words, kind, ("ray.address",))
     for address in ("", "127.0.0.1:6379"):
         found = resumed([*words, f"ray.address={address}"], kind, ("ray.address",))
-        assert found is not None and found[0].ray.address == (address or "")
+        assert found is not None and found[0].ray.address == (address or None)
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "summary.json.part", "checkpoints", "metrics.jsonl"])
