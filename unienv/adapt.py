@@ -251,10 +251,8 @@ def _with_pixels(env: gym.Env) -> gym.Env:
 
 def _survey(spec: EnvSpec, parameters: dict[str, Any]) -> tuple[tuple[str, ...], int]:
     """Words that an instance of its own was heard to say, and a length with room for its sentences."""
-    shown = (
-        parameters.get("render_mode") == "human"
-    )  # nobody wants a window of this; others may observe what they render
-    with _make(spec, {key: value for key, value in parameters.items() if key != "render_mode" or not shown}) as env:
+    quiet = {key: value for key, value in parameters.items() if (key, value) != ("render_mode", "human")}  # no window
+    with _make(spec, quiet) as env:
         said = [split_words(sentence) for sentence in _sentences(env, _modality_keys(env)[TEXT])]
     longest = max(map(len, said), default=0)
     return tuple(sorted({word for sentence in said for word in sentence})), longest + longest // 3 + 2

@@ -1,6 +1,5 @@
 """One cell of the ablation study: what its trials and its measurement say."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import numpy as np
 from experiments.ablation import statistics
 from experiments.ablation.plan import Cell, Trial
 from experiments.config import RunConfig
+from experiments.studies import command
 from experiments.studies.reading import ZERO
 
 _SEED = 0  # of bootstraps: equal folders give equal summaries
@@ -101,7 +101,7 @@ def _nonseparability(runs: Runs, measured: Found, env: Mapping[str, Any]) -> dic
     if ns is None and stated is not None:
         ns = {"nats": stated, "information": None, "share": None, "how": "closed form"}
     told = [f"env={env['id']}", *(f"env.{key}={'' if v is None else v}" for key, v in env.items() if key != "id")]
-    return ns and {"command": shlex.join(["python", "experiments/run.py", "study=separability", *told])} | ns
+    return ns and {"command": command("study=separability", *told)} | ns
 
 
 def _anchors(runs: Runs, ladder: Found | None) -> dict[str, float | None]:

@@ -1,6 +1,5 @@
 """The end of the ablation study: what all trials and measurements say, as one summary, `ablation.json`."""
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -18,7 +17,7 @@ from experiments.evaluate import hardware, versions
 from experiments.jobs import job_folder, results
 from experiments.page import brief
 from experiments.recorder import read_metrics
-from experiments.studies import reproduce
+from experiments.studies import command, reproduce
 
 _POINTS = 40  # of a learning curve, at most
 
@@ -79,7 +78,7 @@ def _command(config: AblationConfig) -> str:
     told = [f"{key}={','.join(map(str, values))}" for key, values in lists.items() if values] + config.trial
     if config.margin != AblationConfig().margin:
         told.append(f"margin={config.margin:g}")
-    return shlex.join(["python", "experiments/run.py", "study=ablation", *told])
+    return command("study=ablation", *told)
 
 
 def _runs(cell: Cell, of: Iterable[Trial], found: Found) -> Runs:

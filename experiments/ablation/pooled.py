@@ -12,6 +12,7 @@ from experiments.ablation.plan import Cell, Trial
 from experiments.ablation.trial import measure
 from experiments.config import ConfigError, RunConfig, parse
 from experiments.evaluate import hardware, versions
+from experiments.studies import command
 from unienv.errors import said
 from unienv.registry import is_world
 
@@ -49,7 +50,7 @@ def pool(tables: Sequence[str], margin: float) -> dict[str, Any]:
         # Of the ladder values alone are known, which have no place among scores.
         told.append(describe(groups[-1], {"ns": measure(run.env)["ns"]}, run, forms, margin) | {"curves": {}})
     return {
-        "command": shlex.join(["python", "experiments/run.py", "study=pooled", f"tables={','.join(tables)}"]),
+        "command": command("study=pooled", f"tables={','.join(tables)}"),
         "versions": versions(),
         "hardware": hardware("cpu"),
         "config": {"tables": list(tables), "margin": margin},
@@ -85,6 +86,6 @@ def _done(row: dict[str, str]) -> Done:
 
 
 def _told(one: Done) -> dict[str, Any]:
-    numbers = {name: float(one.row[name] or "nan") for name in ("J", "success", "score", "seconds")}
+    numbers = {name: float(text) if (text := one.row[name]) else None for name in ("J", "success", "score", "seconds")}
     named = {"name": one.trial.name, **one.trial.cell._asdict(), "psi": one.trial.psi, "seed": one.trial.seed}
     return named | numbers | {"command": one.row["command"]}

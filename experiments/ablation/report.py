@@ -17,9 +17,11 @@ from rich.text import Text
 from experiments import page
 from experiments.ablation import cards, estimates, figures, findings, tables
 from experiments.ablation import summary as read
+from experiments.ablation.plain import to_csv, to_markdown
 from experiments.ablation.summary import AHEAD, SLIGHT, CellResult, Summary, ends, signless
 from experiments.colophon import configuration, machine
 from experiments.page import brief, finite, number, rows_of
+from unienv.aside import write_aside
 
 _TEMPLATE = Path(__file__).with_suffix(".html")
 _FILE = "ablation.json"
@@ -51,6 +53,15 @@ def write_report(folder: Path) -> Path:
     """
     page.check_files(folder, _NEEDED)
     return page.write_page(folder / "report.html", _page(folder))
+
+
+def leave(summary: Summary, folder: Path, console: Console) -> None:
+    """The study as table, text and page, written from the folder's ablation.json, and what it says on the terminal."""
+    write_aside(folder / "ablation.csv", to_csv(summary))
+    write_aside(folder / "ablation.md", to_markdown(summary))
+    write_report(folder)
+    tell(summary, console)
+    console.print(f"run folder  {folder}\nreport      {folder / 'report.html'}", soft_wrap=True)
 
 
 def _page(folder: Path) -> str:

@@ -110,7 +110,12 @@ def reproduce(config: Any) -> str:
     told = [f"{key}={'' if value is None else value}" for key, value in changed.items() if key not in hidden]
     study = [] if config.study == "training" else [f"study={config.study}"]
     env = [f"env={mine['env.id']}"] if "env.id" in mine else []
-    return shlex.join(["python", "experiments/run.py", *study, *env, *told])
+    return command(*study, *env, *told)
+
+
+def command(*settings: str) -> str:
+    """The command with some settings, to paste into a shell."""
+    return shlex.join(["python", "experiments/run.py", *settings])
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -44,8 +44,7 @@ def prepare(arguments: list[str]) -> tuple[AblationConfig, Path]:
 def run(config: AblationConfig, folder: Path, console: Console) -> dict[str, Any]:
     """Do all trials and measurements that are not done, and report; Ctrl-C leaves the rest for later."""
     from experiments.ablation.conclude import conclude
-    from experiments.ablation.plain import to_csv, to_markdown
-    from experiments.ablation.report import tell, write_report
+    from experiments.ablation.report import leave
     from experiments.ablation.trial import Grid, do, look
     from experiments.campaign import Campaign, carry_out
 
@@ -54,9 +53,5 @@ def run(config: AblationConfig, folder: Path, console: Console) -> dict[str, Any
     summary = carry_out(campaign, config, folder, console)
     if summary is None:
         return {"stopped": True, "folder": str(folder)}
-    write_aside(folder / "ablation.csv", to_csv(summary))
-    write_aside(folder / "ablation.md", to_markdown(summary))
-    write_report(folder)
-    tell(summary, console)
-    console.print(f"run folder  {folder}\nreport      {folder / 'report.html'}", soft_wrap=True)
+    leave(summary, folder, console)
     return {key: value for key, value in summary.items() if key != "worlds"}  # pictures, for the report

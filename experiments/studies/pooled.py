@@ -45,16 +45,11 @@ def prepare(arguments: list[str]) -> tuple[PooledConfig, Path]:
 
 def run(config: PooledConfig, folder: Path, console: Console) -> dict[str, Any]:
     """Measure, compare and report."""
-    from experiments.ablation.plain import to_csv, to_markdown
     from experiments.ablation.pooled import pool
-    from experiments.ablation.report import tell, write_report
+    from experiments.ablation.report import leave
 
     with console.status("measuring"):
         summary = pool(config.tables, config.margin)
     write_aside(folder / "ablation.json", json.dumps(summary, indent=2) + "\n")
-    write_aside(folder / "ablation.csv", to_csv(summary))
-    write_aside(folder / "ablation.md", to_markdown(summary))
-    write_report(folder)
-    tell(summary, console)
-    console.print(f"run folder  {folder}\nreport      {folder / 'report.html'}", soft_wrap=True)
+    leave(summary, folder, console)
     return summary

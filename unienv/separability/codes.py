@@ -41,3 +41,8 @@ def _dense(key: np.ndarray, radix: int) -> np.ndarray:
 def exactly(value: float) -> str:
     """A number in as few digits as tell it from all others."""
     return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
+
+
+def unsigned_zeros(numbers: np.ndarray) -> np.ndarray:
+    """The numbers, without -0.0: values are told apart by their bytes, and it is the number 0.0."""
+    return numbers + 0.0 if numbers.dtype.kind == "f" else numbers

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
+from unienv.separability.codes import unsigned_zeros
 from unienv.separability.tally import Rows, digests
 
 _NAMES = ("action", "feedback", "episode")  # all other columns are modalities
@@ -107,7 +108,7 @@ def _check_whole(name: str, column: pa.Array) -> None:
 def _finite(name: str, numbers: np.ndarray) -> np.ndarray:
     if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
         raise ValueError(f"{name} must be finite, it holds nan or infinity")
-    return numbers + numbers.dtype.type(0)  # so that -0.0 has the bytes of 0.0
+    return unsigned_zeros(numbers)
 
 
 def _is_number(kind: Any) -> bool:

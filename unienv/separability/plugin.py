@@ -77,13 +77,16 @@ def infer(
     Raises:
         ValueError: one line, for too few episodes.
     """
-    if clusters is not None and clusters.episodes < _EPISODES:
+    count, law, contexts, n = fitted.table.count, fitted.law, fitted.contexts, fitted.n
+    occupied = int((count > 0).sum())
+    pairs = zip(count.ravel().tolist(), fitted.gain.ravel().tolist(), strict=True)
+    each = Sums(sum(k * g * g for k, g in pairs), n)
+    clusters = clusters or each
+    if clusters.episodes < _EPISODES:
         raise ValueError(
             f"an error and a test need at least {_EPISODES} episodes, got {clusters.episodes}: record more of them, or "
             "from more environments, or leave `episode` out where transitions don't depend on each other"
         )
-    count, law, contexts, n = fitted.table.count, fitted.law, fitted.contexts, fitted.n
-    occupied = int((count > 0).sum())
     df = occupied - len(count) - _separable_parameters(law > 0, contexts)
     free = occupied - len(count) - (count.shape[1] - 1)
     sets = replicates or (_FEW if count.size > _LARGE else 99)
@@ -92,9 +95,7 @@ def infer(
     null = [_divergence(table, project(table, contexts).joint) for table in drawn]
     # Rows of an episode may depend on each other beyond what is observed; replicates do not. So the statistic is
     # divided by how much more its rows vary by episode than alone: a first-order correction after Rao & Scott (1984).
-    pairs = zip(count.ravel().tolist(), fitted.gain.ravel().tolist(), strict=True)
-    each = Sums(sum(k * g * g for k, g in pairs), n)
-    alone, error = (_GRID * error_of_sums(part.squares, part.episodes, n) for part in (each, clusters or each))
+    alone, error = (_GRID * error_of_sums(part.squares, part.episodes, n) for part in (each, clusters))
     design = max(1.0, (error / alone) ** 2) if alone > 0 else 1.0
     warnings = []
     if design > _DEPENDENT:
@@ -113,7 +114,7 @@ def infer(
         information=max(0.0, _information(count) - free / (2 * n)),
         modalities=modalities,
         n=n,
-        episodes=(clusters or each).episodes,
+        episodes=clusters.episodes,
         df=df,
         warnings=tuple(warnings),
     )

@@ -16,7 +16,7 @@ from unienv.actions import Actions
 from unienv.arrays import read_arrays
 from unienv.backend import to_numpy
 from unienv.errors import said
-from unienv.separability.codes import exactly, number_rows
+from unienv.separability.codes import exactly, number_rows, unsigned_zeros
 
 MAX_REWARDS = 8  # distinct rewards that are told apart; of more, only the sign is kept
 Policy = Callable[[dict[str, np.ndarray]], Any]
@@ -175,7 +175,7 @@ class _Shelf:
         self._which: list[int] = []
 
     def add(self, rows: np.ndarray) -> None:
-        for row in np.ascontiguousarray(_unsigned_zeros(rows)):
+        for row in np.ascontiguousarray(rows):
             digest = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
             place = self._places.setdefault(digest, len(self._items))
             if place == len(self._items):
@@ -210,11 +210,6 @@ def _integers(name: str, values: Any, n: int | None = None) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _unsigned_zeros(items: np.ndarray) -> np.ndarray:
-    """Values are told apart by their bytes, and 0.0 and -0.0 are one number."""
-    return items + 0.0 if items.dtype.kind == "f" else items
-
-
 def _distinct(name: str, value: Any, n: int) -> Distinct:
     """A modality with every item distinct and in use."""
     if isinstance(value, Distinct):
@@ -229,7 +224,7 @@ def _distinct(name: str, value: Any, n: int) -> Distinct:
         raise ValueError(f"{name} must be numbers of shape ({n}, ...), got {items.dtype} of shape {items.shape}")
     if items.dtype.kind == "f" and not np.isfinite(items).all():
         raise ValueError(f"{name} must be finite, it holds nan or infinity")
-    items = _unsigned_zeros(items)
+    items = unsigned_zeros(items)
     shelf = _Shelf()
     shelf.add(items)
     merged = shelf.close()

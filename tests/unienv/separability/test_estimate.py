@@ -88,6 +88,8 @@ def test_few_episodes_allow_no_error(episodes):
     data.episode = np.arange(4000) % episodes
     with pytest.raises(ValueError, match=f"at least 10 episodes, got {episodes}"):
         estimate(data)
+    with pytest.raises(ValueError, match=f"at least 10 episodes, got {episodes}"):
+        estimate(drawn(soft, episodes, 0), "table")  # rows by themselves are episodes of one
 
 
 def test_degrees_of_freedom_are_signed():
