@@ -12,6 +12,7 @@ from agents.distributed import cores
 from encoders.psi import FORMS
 from experiments.config import ConfigError, RayConfig, RunConfig, parse
 from experiments.pool import Job
+from unienv.modality import MODALITIES
 from unienv.registry import parameters_of, world_class
 from unienv.spelling import check_choice
 
@@ -57,6 +58,7 @@ class AblationConfig:
     coupling: list[float] = field(default_factory=list)  # where a world has that dial
     psi: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)  # found on checking: forms of a modality that a world lacks
     trial: list[str] = field(default_factory=list)  # settings of all trials, key=value
     margin: float = 0.05  # of normalised return, within which a gap counts as none
     ray: RayConfig = field(default_factory=lambda: RayConfig(workers=cores()))  # trials side by side
@@ -97,7 +99,8 @@ def cells(config: AblationConfig) -> list[Cell]:
 
 def trials(config: AblationConfig) -> list[Trial]:
     """All trials, those of one seed together: a study that is cut off has whole seeds."""
-    return [Trial(cell, psi, seed) for seed, cell, psi in product(config.seeds, cells(config), config.psi)]
+    grid = product(config.seeds, cells(config), config.psi)
+    return [Trial(cell, psi, seed) for seed, cell, psi in grid if f"{cell.env} {psi}" not in config.absent]
 
 
 def jobs(config: AblationConfig) -> list[Job]:
@@ -111,6 +114,35 @@ def has_dial(env: str) -> bool:
         return "coupling" in parameters_of(world_class(env)[0])
     except ValueError:  # an environment that is none of ours
         return False
+
+
+def absent(config: AblationConfig) -> list[str]:
+    """Forms of the grid that are of a modality which a world lacks, as "<world> <form>": `chase` may have no image.
+
+    Raises:
+        ConfigError: one line, for a form that no world has, or a world that has no form.
+    """
+    one = {cell.env: run_config(config, Trial(cell, "joint", 0)).env for cell in cells(config)}
+    worlds = {env: _modalities(settings) for env, settings in one.items()}
+    for env, there in worlds.items():
+        lacking = [psi for psi in config.psi if psi in MODALITIES and psi not in there]
+        nowhere = [psi for psi in lacking if not any(psi in modalities for modalities in worlds.values())]
+        if nowhere or len(lacking) == len(config.psi):
+            has, form = ", ".join(sorted(there & set(MODALITIES))), (nowhere or lacking)[0]
+            raise ConfigError(f"agent.psi: expected forms that {env} has, got {form}; it has {has}")
+    single = [psi for psi in config.psi if psi in MODALITIES]
+    return [f"{env} {psi}" for env, there in worlds.items() for psi in single if psi not in there]
+
+
+def _modalities(env: dict[str, Any]) -> set[str]:
+    """Names of the parts of an environment's observation."""
+    from experiments.train import choose_device, make_envs
+
+    envs = make_envs(env, 1, choose_device("cpu"))
+    try:
+        return set(envs.single_observation_space)
+    finally:
+        envs.close()
 
 
 def run_config(config: AblationConfig, trial: Trial) -> RunConfig:

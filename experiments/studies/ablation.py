@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.ablation.plan import PRESETS, AblationConfig, jobs, read_grid, run_config, trials
+from experiments.ablation.plan import PRESETS, AblationConfig, absent, jobs, read_grid, run_config, trials
 from experiments.config import build, override, to_yaml
 from experiments.studies import new_folder, resumed
 from unienv.aside import write_aside
@@ -28,6 +28,7 @@ def prepare(arguments: list[str]) -> tuple[AblationConfig, Path]:
     check_choice("preset", config.preset, tuple(PRESETS))
     grid = read_grid(PRESETS[config.preset].split()) | read_grid([a for a in arguments if a not in own])
     config = build({**asdict(config), **grid}, AblationConfig)
+    config.absent = absent(config)
     from experiments.train import make_learner
 
     tried: set[Any] = set()
@@ -48,6 +49,8 @@ def run(config: AblationConfig, folder: Path, console: Console) -> dict[str, Any
     from experiments.ablation.trial import Grid, do, look
     from experiments.campaign import Campaign, carry_out
 
+    for env, form in map(str.split, config.absent):
+        console.print(f"{env} has no {form}: agent.psi={form} is left out there", markup=False, soft_wrap=True)
     grid = Grid(config, folder)
     campaign = Campaign(jobs(config), do, grid, partial(look, grid), partial(conclude, grid))
     summary = carry_out(campaign, config, folder, console)

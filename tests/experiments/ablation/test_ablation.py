@@ -11,6 +11,7 @@ from experiments.ablation.plan import (
     AblationConfig,
     Cell,
     Trial,
+    absent,
     cells,
     jobs,
     read_grid,
@@ -20,6 +21,7 @@ from experiments.ablation.plan import (
 )
 from experiments.config import build, load
 from experiments.run import main
+from experiments.studies.ablation import prepare
 
 SMALL = [
     "study=ablation", "env=match", "env.coupling=0,1", "env.num_colours=2", "env.num_shapes=2", "agent.psi=joint,late",
@@ -107,6 +109,23 @@ def test_the_grid_is_every_world_at_every_coupling_by_form_and_seed():
     assert config.trial == ["ppo.lr=1e-3"]
 
 
+def test_a_form_of_one_modality_is_left_out_where_the_world_lacks_it():
+    config = grid_of("env=match,chase", "env.coupling=1", "agent.psi=joint,image,video", "seed=0:2")
+    config.absent = absent(config)
+    assert config.absent == ["match video", "chase image"]
+    assert {(trial.cell.env, trial.psi) for trial in trials(config)} == {
+        *(("match", "joint"), ("match", "image"), ("chase", "joint"), ("chase", "video"))
+    }
+    with_sign = grid_of("env=chase", "agent.psi=joint,image", "env.order=3")
+    assert absent(with_sign) == []
+
+
+def test_every_trial_of_the_full_preset_can_be_begun(tmp_path):
+    config, folder = prepare(["preset=full", f"runs={tmp_path}"])
+    assert len(config.worlds) == 6 and len(trials(config)) == (5 * (4 + 3 + 4 + 4) + 4 + 4) * 5
+    assert load(folder, AblationConfig) == config
+
+
 @pytest.mark.parametrize("env", SETTINGS)
 def test_settings_of_a_world_are_settings_of_a_run_and_give_way_to_the_users(env):
     trial = Trial(Cell(env, None), "joint", 0)
@@ -125,7 +144,11 @@ def test_settings_of_a_world_are_settings_of_a_run_and_give_way_to_the_users(env
         (["preset=fast"], "preset must be one of quick, full, got 'fast'"),
         (["env=match", "env.size=3"], "match has no setting 'env.size'"),
         (["env.coupling=0,1.5"], "coupling"),
-        (["agent.psi=joint,video"], "video"),
+        (["agent.psi=joint,video"], "agent.psi: expected forms that match has, got video; it has image, text"),
+        (
+            ["env=match,chase", "agent.psi=image"],
+            "agent.psi: expected forms that chase has, got image; it has text, video",
+        ),
         (["margin=0"], "margin: expected a number from 1e-06 to 1, got 0"),
     ],
 )
