@@ -52,8 +52,8 @@ def to_markdown(summary: Summary) -> str:
         "Made by": _made_by(summary),
     }
     blocks = [f"## {title}\n\n{text}\n" for title, text in sections.items() if text]
-    begin = f"# Ablation: one shared latent, late fusion, one modality\n\n{done} of {len(trials)} trials{took}.\n"
-    return "\n".join([begin, *blocks])
+    begin = f"{done} of {len(trials)} trials{took}. {summary.get('note', '')}".rstrip()
+    return "\n".join([f"# Ablation: one shared latent, late fusion, one modality\n\n{begin}\n", *blocks])
 
 
 def _scores(summary: Summary) -> str:

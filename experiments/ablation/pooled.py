@@ -54,6 +54,7 @@ def pool(tables: Sequence[str], margin: float) -> dict[str, Any]:
         "versions": versions(),
         "hardware": hardware("cpu"),
         "config": {"tables": list(tables), "margin": margin},
+        "note": "Tables put together after their studies; the claims were stated before each of them.",
         "failed": {},
         "worlds": [],
         "trials": [_told(one) for one in done.values()],

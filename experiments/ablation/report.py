@@ -102,11 +102,12 @@ def _page(folder: Path) -> str:
 
 
 def _about(summary: Summary, cells: Sequence[CellResult]) -> str:
-    """What was run, in a line."""
+    """What was run, in a line; of tables that were put together, that they were."""
     seeds = {seed for cell in cells for form in cell.forms.values() for seed in form.scores}
     counts = {"world": len(read.by_world(cells)), "cell": len(cells), "form": len(read.forms_of(cells))}
     counts |= {"seed": len(seeds), "trial": _done(summary)}
-    return ", ".join(f"{count:,} {name}{'s' * (count > 1)}" for name, count in counts.items() if count)
+    said = ", ".join(f"{count:,} {name}{'s' * (count > 1)}" for name, count in counts.items() if count)
+    return f"{said}. {summary.get('note', '')}".rstrip(" .")
 
 
 def _done(summary: Summary) -> int:

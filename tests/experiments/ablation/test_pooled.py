@@ -57,6 +57,7 @@ def test_trials_of_all_tables_are_one_study(tmp_path, capsys):
     assert again["command"] == row(0.5, "late", 3, 0)["command"] and float(again["score"]) == pytest.approx(0.48)
     text = (folder / "ablation.md").read_text()
     assert "30 of 30 trials" in text and "study=pooled tables=" in text
+    assert all("put together after their studies" in told for told in (text, (folder / "report.html").read_text()))
 
 
 def test_an_environment_without_an_oracle_is_not_normalised(tmp_path, monkeypatch):
