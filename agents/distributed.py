@@ -18,6 +18,7 @@ from typing import Any
 from unienv.errors import named, said
 
 MAX_FAILURES = 3  # restarts of the group before a run is given up
+TRIES = 3  # of a task whose process is lost: killed, perhaps for want of memory
 PULSE = 1.0  # seconds between looks at whether Ray lives
 _PATIENCE = 5.0  # seconds for a cluster to answer
 
@@ -188,6 +189,7 @@ def _prepare_environment(alone: bool) -> None:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # it would print a paragraph for every worker that is lost and replaced
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often the controller looks at its workers: 2 s by default
+        "RAY_task_oom_retries": str(TRIES - 1),  # of a task killed for want of memory: without end by default
         "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths among the settings stay relative to where the run was started
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # workers that reserve no GPU may still see one
         # Whatever its name says: Ray then listens at 127.0.0.1, and takes a cluster's address of that kind at its word.

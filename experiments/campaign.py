@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from experiments.jobs import JOBS, is_done
+from experiments.jobs import JOBS, has_failed, is_done
 from experiments.pool import Job, Work, run_jobs
 from experiments.watch import Step, Watch
 from unienv.aside import write_aside
@@ -46,7 +46,7 @@ def carry_out(campaign: Campaign, config: Any, folder: Path, console: Console) -
     began, done = time.perf_counter(), partial(is_done, folder)
     whole = not (folder / JOBS).exists()
     try:
-        with Watch([job.name for job in campaign.jobs], done, campaign.look, console):
+        with Watch([job.name for job in campaign.jobs], done, partial(_look, campaign, folder), console):
             failed = run_jobs(
                 campaign.jobs, campaign.work, campaign.shared, done, config.ray.workers, config.ray.address
             )
@@ -59,3 +59,8 @@ def carry_out(campaign: Campaign, config: Any, folder: Path, console: Console) -
     summary |= {"seconds": seconds, "folder": str(folder)}
     write_aside(folder / f"{config.study}.json", json.dumps(summary, indent=1) + "\n")
     return summary
+
+
+def _look(campaign: Campaign, folder: Path, name: str) -> Step | None:
+    """How far a job has come that goes on; one that has failed leaves what it had reached lying about."""
+    return None if has_failed(folder, name) else campaign.look(name)

@@ -1,16 +1,16 @@
 """Jobs that need each other's results: side by side on Ray, each in a process of its own, or one after another here."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
-from agents.distributed import PULSE, session, worker_environment
+from agents.distributed import PULSE, TRIES, session, worker_environment
 from unienv.errors import named
 
 Work = Callable[[Any, str], None]
 Start = Callable[[str], None]
 Ended = Callable[[], Iterator[tuple[str, str | None]]]
-_TRIES = 3  # of a job whose process is lost: killed, perhaps for want of memory
 
 
 class Job(NamedTuple):
@@ -103,8 +103,8 @@ def _on_ray(work: Work, argument: Any, workers: int, address: str | None) -> Ite
         share = present["CPU"] / workers if address is None else 1.0  # so that as many jobs run as there are workers
         remote = ray.remote(
             num_cpus=share,
-            num_gpus=present.get("GPU", 0) / workers,
-            max_retries=_TRIES - 1,
+            num_gpus=gpu_share(present.get("GPU", 0), workers),
+            max_retries=TRIES - 1,
             runtime_env={"env_vars": worker_environment(workers)},
         )(_with_threads)
         shared, names = ray.put((work, argument)), {}
@@ -127,6 +127,20 @@ def _on_ray(work: Work, argument: Any, workers: int, address: str | None) -> Ite
                     yield name, None
 
         yield start, ended
+
+
+def gpu_share(gpus: float, workers: int) -> float:
+    """GPUs that each job reserves, so that as many jobs run side by side as there are workers.
+
+    A job computes on one device. Below one a share is the same part of every GPU, as none reaches over two of them.
+
+    Args:
+        gpus: of the cluster.
+        workers: at least 1.
+    """
+    if gpus >= workers:
+        return 1.0
+    return 1 / math.ceil(workers / gpus) if gpus else 0.0
 
 
 def _with_threads(shared: tuple[Work, Any], name: str) -> None:

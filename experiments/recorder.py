@@ -23,7 +23,7 @@ class Recorder:
 
         kept = [record for record in read_metrics(folder) if record["steps"] <= steps]
         write_aside(folder / METRICS, "".join(json.dumps(record) + "\n" for record in kept))
-        self.seconds = kept[-1].get("seconds", 0.0) if kept else 0.0
+        self.seconds = trained_seconds(folder) or 0.0
         self._file = (folder / METRICS).open("a")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=steps + 1)
 
@@ -46,6 +46,12 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     path = folder / METRICS
     text = path.read_text(errors="replace") if path.exists() else ""
     return list(takewhile(bool, map(read_record, text.split("\n"))))
+
+
+def trained_seconds(folder: Path) -> float | None:
+    """Seconds of training so far; None where metrics do not tell."""
+    records = read_metrics(folder)
+    return records[-1].get("seconds") if records else None
 
 
 def read_record(line: str | bytes) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from rich.text import Text
 from agents.checkpoint import newest
 from agents.distributed import RayLostError
 from experiments.config import ConfigError, to_yaml
+from experiments.lock import InUseError, alone
 from experiments.studies import STUDIES
 from unienv.aside import write_aside
 from unienv.errors import named, said
@@ -35,7 +36,7 @@ console = Console(stderr=True, highlight=False, markup=False)  # paths and names
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 done, 1 failed, also in part, 2 mistaken arguments, 130 stopped by Ctrl-C after saving."""
+    """Exit status: 0 done, 1 failed, also in part, 2 mistaken arguments or folder in use, 130 saved after Ctrl-C."""
     try:
         study = _study(arguments)
         if {"-h", "--help", "help"} & set(arguments):
@@ -50,7 +51,11 @@ def main(arguments: list[str]) -> int:
         _complain(f"{what}: {named(error)}")
         return 2
     try:
-        summary = study.run(config, folder, console)
+        with alone(folder):
+            summary = study.run(config, folder, console)
+    except InUseError as error:
+        _complain(str(error))
+        return 2
     except Exception as error:  # an environment of the user's own may raise anything
         _complain(_told(error, config, folder))
         return 1

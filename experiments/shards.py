@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from agents.distributed import session, worker_environment
+from agents.distributed import TRIES, session, worker_environment
 from experiments.config import RayConfig
 from unienv.errors import said
 from unienv.separability.plugin import fit, infer
@@ -26,7 +26,6 @@ from unienv.separability.tally import Sums, Tally, merge
 
 Work = Callable[..., Any]  # of a shard's path, and of what all shards share
 Results = Iterator[tuple[Shard, Any]]
-_TRIES = 3  # of a shard whose process is lost: killed, perhaps for want of memory
 
 
 class Measured(NamedTuple):
@@ -107,7 +106,7 @@ def _on_ray(config: RayConfig, work: Work, shards: Sequence[Shard], *shared: Any
     if cores < config.workers:
         raise RuntimeError(f"ray.workers={config.workers}: the cluster has {cores:g} CPUs, a worker needs one")
     variables = worker_environment(config.workers)
-    remote: Any = ray.remote(max_retries=_TRIES - 1, runtime_env={"env_vars": variables})(work)
+    remote: Any = ray.remote(max_retries=TRIES - 1, runtime_env={"env_vars": variables})(work)
     handles = [ray.put(value) for value in shared]
     left, running = iter(shards), {}
     while True:

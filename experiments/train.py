@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from gymnasium.vector import VectorEnv
 from agents.distribution import DivergedError, all_reduce_sum, rank
 from agents.learner import Learner
 from experiments.config import RunConfig, build
-from experiments.recorder import Recorder
+from experiments.recorder import Recorder, read_metrics
 from unienv.adapt import make_vector
 from unienv.registry import is_world
 
@@ -43,19 +44,19 @@ def train(config: RunConfig, folder: Path, save_every: float = SAVE_EVERY) -> No
     recorder = Recorder(folder, learner.steps) if rank() == 0 else None
     before, began = (recorder.seconds if recorder else 0.0), time.perf_counter()
     saved = time.monotonic()
-    recent: deque[tuple[float, int]] = deque()
-    while learner.steps < config.steps:
+    recent = _Recent(read_metrics(folder) if recorder else [])
+    stop, _ = _agree(recent.reached(config.until), False)  # of a run that ended so there may be nothing left to do
+    while learner.steps < config.steps and not stop:
         began_update, steps = time.perf_counter(), learner.steps
         metrics = _update(learner, folder)
         now = time.perf_counter()
         speed = (learner.steps - steps) / (now - began_update)
         if recorder:
             recorder.write({**metrics, "seconds": before + now - began, "steps_per_second": speed})
-        due = time.monotonic() - saved > save_every
-        stop, save = _agree(rank() == 0 and (folder / STOP).exists(), rank() == 0 and due)
-        if stop or _reached(recent, metrics, config.until):
-            break
-        if save:
+            recent.add(metrics)
+        asked = recent.reached(config.until) or (folder / STOP).exists()
+        stop, save = _agree(asked, time.monotonic() - saved > save_every)
+        if save and not stop:
             learner.save(folder)
             saved = time.monotonic()
     learner.save(folder)
@@ -101,8 +102,11 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"device must be auto, cpu or cuda, got {name!r}") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={name}: torch finds no CUDA device here; use device=cpu")
+    if device.type == "cpu":
+        return device
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if found is None or found.type != device.type or (device.index or 0) >= torch.accelerator.device_count():
+        raise ValueError(f"device={name}: torch finds no such device here; use device=cpu")
     return device
 
 
@@ -113,16 +117,31 @@ def as_argument(config: RunConfig, folder: Path, save_every: float = SAVE_EVERY)
 
 def _agree(stop: bool, save: bool) -> tuple[bool, bool]:
     """Replica 0's wishes, known to all replicas."""
-    wishes = all_reduce_sum(torch.tensor([float(stop), float(save)]))
+    wishes = all_reduce_sum(torch.tensor([float(stop), float(save)]) * (rank() == 0))
     return bool(wishes[0] > 0), bool(wishes[1] > 0)
 
 
-def _reached(recent: deque[tuple[float, int]], metrics: dict[str, Any], until: float | None) -> bool:
-    """Whether the last `_WINDOW` episodes succeeded often enough."""
-    if until is None or not metrics["episodes"]:
-        return False
-    recent.append((metrics["success"] * metrics["episodes"], metrics["episodes"]))
-    while sum(count for _, count in recent) - recent[0][1] >= _WINDOW:
-        recent.popleft()
-    count = sum(count for _, count in recent)
-    return count >= _WINDOW and sum(wins for wins, _ in recent) / count >= until
+class _Recent:
+    """The latest updates, which together ended at least `_WINDOW` episodes where there were as many."""
+
+    def __init__(self, records: Iterable[dict[str, Any]]) -> None:
+        self._kept: deque[tuple[float, int]] = deque()  # successes and episodes
+        self._episodes = 0
+        for record in records:
+            self.add(record)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """One update more."""
+        episodes, success = record.get("episodes"), record.get("success")
+        if not episodes or success is None:
+            return
+        self._kept.append((success * episodes, episodes))
+        self._episodes += episodes
+        while self._episodes - self._kept[0][1] >= _WINDOW:
+            self._episodes -= self._kept.popleft()[1]
+
+    def reached(self, until: float | None) -> bool:
+        """Whether they succeeded often enough."""
+        if until is None or self._episodes < _WINDOW:
+            return False
+        return sum(successes for successes, _ in self._kept) / self._episodes >= until

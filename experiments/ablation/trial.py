@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.ablation.plan import AblationConfig, Trial, cells, run_config, trials
+from experiments.evaluate import held_out
 from experiments.jobs import job_folder, leave, train_agent
-from experiments.recorder import METRICS, read_metrics
 from experiments.studies import reproduce, separability
 from experiments.studies.reading import claims
-from experiments.watch import Step
 from unienv.registry import is_world, make_world
 from unienv.separability.draws import NotEnumerable
 from unienv.separability.enumeration import enumerate_world
@@ -39,24 +38,13 @@ def do(grid: Grid, name: str) -> None:
         shutil.rmtree(job_folder(grid.folder, name) / "checkpoints", ignore_errors=True)  # of thousands of trials
 
 
-def look(grid: Grid, name: str) -> Step | None:
-    """How far a trial has come."""
-    if not (job_folder(grid.folder, name) / METRICS).exists():
-        return None
-    records = read_metrics(job_folder(grid.folder, name))
-    trial = next(trial for trial in trials(grid.config) if trial.name == name)
-    if not records:
-        return None
-    done, total = records[-1]["steps"], run_config(grid.config, trial).steps
-    return Step(done, total, f"{done:,}/{total:,} steps")
-
-
 def _run(grid: Grid, trial: Trial) -> dict[str, Any]:
     from experiments.ablation.diagnostics import diagnose
 
     config = run_config(grid.config, trial)
     learner, found = train_agent(config, job_folder(grid.folder, trial.name))
-    told = diagnose(config, learner, min(_DIAGNOSED, config.episodes)) if trial.psi == "joint" else None
+    judged = held_out(config) or config  # as `evaluate` does
+    told = diagnose(judged, learner, min(_DIAGNOSED, config.episodes)) if trial.psi == "joint" else None
     return found | {"diagnostics": told}
 
 

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 from experiments.config import RunConfig, parse
 from experiments.imagination.plan import ImaginationConfig, Trial, cells, fits, settings, trials
 from experiments.jobs import job_folder, leave, train_agent
-from experiments.recorder import METRICS, read_metrics
-from experiments.watch import Step
 
 
 class Grid(NamedTuple):
@@ -29,29 +27,14 @@ def do(grid: Grid, name: str) -> None:
     elif name in models:
         leave(grid.folder, name, lambda: measure(*models[name]))
     else:
-        trial = _trial(grid, name)
+        trial = next(trial for trial in trials(grid.config) if trial.name == name)
         leave(grid.folder, name, lambda: _run(grid, trial))
         shutil.rmtree(job_folder(grid.folder, name) / "checkpoints", ignore_errors=True)
-
-
-def look(grid: Grid, name: str) -> Step | None:
-    """How far an agent has come."""
-    if not (job_folder(grid.folder, name) / METRICS).exists():
-        return None
-    records = read_metrics(job_folder(grid.folder, name))
-    if not records:
-        return None
-    done, total = records[-1]["steps"], run_config(grid.config, _trial(grid, name)).steps
-    return Step(done, total, f"{done:,}/{total:,} steps")
 
 
 def run_config(config: ImaginationConfig, trial: Trial) -> RunConfig:
     """The training run of an agent."""
     return parse(settings(trial, config))
-
-
-def _trial(grid: Grid, name: str) -> Trial:
-    return next(trial for trial in trials(grid.config) if trial.name == name)
 
 
 def _run(grid: Grid, trial: Trial) -> dict[str, Any]:

@@ -46,13 +46,14 @@ def run(config: AblationConfig, folder: Path, console: Console) -> dict[str, Any
     """Do all trials and measurements that are not done, and report; Ctrl-C leaves the rest for later."""
     from experiments.ablation.conclude import conclude
     from experiments.ablation.report import leave
-    from experiments.ablation.trial import Grid, do, look
+    from experiments.ablation.trial import Grid, do
     from experiments.campaign import Campaign, carry_out
+    from experiments.jobs import look
 
     for env, form in map(str.split, config.absent):
         console.print(f"{env} has no {form}: agent.psi={form} is left out there", markup=False, soft_wrap=True)
     grid = Grid(config, folder)
-    campaign = Campaign(jobs(config), do, grid, partial(look, grid), partial(conclude, grid))
+    campaign = Campaign(jobs(config), do, grid, partial(look, folder), partial(conclude, grid))
     summary = carry_out(campaign, config, folder, console)
     if summary is None:
         return {"stopped": True, "folder": str(folder)}

@@ -30,12 +30,13 @@ def run(config: ImaginationConfig, folder: Path, console: Console) -> dict[str, 
     """Do all jobs that are not done, and report; Ctrl-C leaves the rest for later."""
     from experiments.campaign import Campaign, carry_out
     from experiments.imagination.conclude import conclude
-    from experiments.imagination.jobs import Grid, do, look
+    from experiments.imagination.jobs import Grid, do
     from experiments.imagination.plain import to_markdown
     from experiments.imagination.report import tell, write_report
+    from experiments.jobs import look
 
     grid = Grid(config, folder)
-    campaign = Campaign(jobs(config), do, grid, partial(look, grid), partial(conclude, grid))
+    campaign = Campaign(jobs(config), do, grid, partial(look, folder), partial(conclude, grid))
     summary = carry_out(campaign, config, folder, console)
     if summary is None:
         return {"stopped": True, "folder": str(folder)}

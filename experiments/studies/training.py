@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.config import RunConfig, parse, to_yaml
-from experiments.recorder import METRICS, read_metrics
+from experiments.recorder import METRICS, trained_seconds
 from experiments.studies import new_folder, reproduce, resumed
 from unienv.aside import write_aside
 
@@ -81,12 +81,11 @@ def _conclude(config: RunConfig, folder: Path, stopped: bool, console: Console) 
         watch(config, learner, folder / "episodes.npz")
         if config.agent.imagine is not None:
             dream(config, learner, folder / "dreams.npz")
-    last = read_metrics(folder)[-1]
-    speed = last["steps"] / max(last["seconds"], 1e-9)
+    seconds = trained_seconds(folder)
     summary |= {
-        "steps": last["steps"],
-        "seconds": last["seconds"],
-        "steps_per_second": speed,
+        "steps": learner.steps,
+        "seconds": seconds,
+        "steps_per_second": None if seconds is None else learner.steps / max(seconds, 1e-9),
         "command": reproduce(config),
     }
     summary |= {"folder": str(folder)}
@@ -97,9 +96,8 @@ def _conclude(config: RunConfig, folder: Path, stopped: bool, console: Console) 
 
 
 def _tell(summary: dict[str, Any], folder: Path, console: Console) -> None:
-    table = Table(
-        title=f"{summary['env']}: {summary['steps']:,} steps in {summary['seconds']:.1f} s", title_justify="left"
-    )
+    took = "" if summary["seconds"] is None else f" in {summary['seconds']:.1f} s"
+    table = Table(title=f"{summary['env']}: {summary['steps']:,} steps{took}", title_justify="left")
     for heading in ("", "success", "95 %", f"J (gamma {summary['gamma']:g})", "95 %", "length"):
         table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
     held_out = {"held out": summary["held_out"]} if summary["held_out"] else {}

@@ -49,11 +49,12 @@ def _check(config: TransferConfig) -> None:
 def run(config: TransferConfig, folder: Path, console: Console) -> dict[str, Any]:
     """Do all jobs that are not done, and compare; Ctrl-C leaves the rest for later."""
     from experiments.campaign import Campaign, carry_out
+    from experiments.jobs import look
     from experiments.transfer.conclude import conclude, tell, to_markdown
-    from experiments.transfer.jobs import Study, do, look
+    from experiments.transfer.jobs import Study, do
 
     study = Study(config, folder)
-    campaign = Campaign(jobs(config), do, study, partial(look, study), partial(conclude, study))
+    campaign = Campaign(jobs(config), do, study, partial(look, folder), partial(conclude, study))
     summary = carry_out(campaign, config, folder, console)
     if summary is None:
         return {"stopped": True, "folder": str(folder)}

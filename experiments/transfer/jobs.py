@@ -14,9 +14,7 @@ from encoders.text.pretrained import save_text
 from encoders.text.vae import TextVAE
 from experiments.config import RunConfig
 from experiments.jobs import job_folder, leave, train_agent
-from experiments.recorder import METRICS, read_metrics
 from experiments.transfer.plan import SENTENCE, Task, TransferConfig, run_config, tasks
-from experiments.watch import Step
 from unienv.registry import make_world
 
 _WORLDS = 256  # in which attempts are made
@@ -33,16 +31,7 @@ def do(study: Study, name: str) -> None:
     """Do a job and leave its result."""
     task = tasks(study.config)[name]
     leave(study.folder, name, partial(_fit if task.kind == "bridge" else _train, study, task))
-
-
-def look(study: Study, name: str) -> Step | None:
-    """How far the training of an agent has come."""
-    folder = job_folder(study.folder, name)
-    records = read_metrics(folder) if (folder / METRICS).exists() else []
-    if not records:
-        return None
-    done, total = records[-1]["steps"], run_config(study.config, tasks(study.config)[name], study.folder).steps
-    return Step(done, total, f"{done:,}/{total:,} steps")
+    shutil.rmtree(job_folder(study.folder, name) / "checkpoints", ignore_errors=True)
 
 
 def world(config: RunConfig, split: str) -> dict[str, Any]:
@@ -83,5 +72,4 @@ def _train(study: Study, task: Task) -> dict[str, Any]:
         envs = make_envs({"id": "manual", **world(config, split)}, _WORLDS, torch.device("cpu"))
         foresight[split] = judge(network, envs, study.config.attempts, unseen(config.seed))
         envs.close()
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return found | {"foresight": foresight}

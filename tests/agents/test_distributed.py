@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from agents import checkpoint
-from agents.distributed import launch
+from agents.distributed import TRIES, _prepare_environment, launch
 from experiments.config import build
 from experiments.recorder import read_metrics
 from experiments.train import as_argument, train, train_replica
@@ -211,6 +211,14 @@ def test_an_exception_in_a_worker_ends_the_run_with_one_line(tmp_path):
     assert "Traceback" in (tmp_path / "ray" / "failure.txt").read_text()
 
 
+def test_a_run_that_has_succeeded_often_enough_is_over_for_all_replicas(tmp_path):
+    train(config(100, 0, until=0.0), tmp_path)
+    before = read_metrics(tmp_path)
+    launch(train_replica, as_argument(config(100, 2, until=0.0), tmp_path), 2, None, tmp_path)
+    assert 1000 <= sum(record["episodes"] for record in before) < 1000 + UPDATE
+    assert read_metrics(tmp_path) == before
+
+
 @needs_proc
 def test_ctrl_c_saves_and_says_how_to_continue(tmp_path):
     arguments = ["steps=1000000", "ppo.worlds=8", "ppo.horizon=8", "ppo.minibatches=2", "agent.dim=16", "agent.heads=2"]
@@ -243,3 +251,11 @@ def test_a_cluster_out_of_reach_is_told_at_once(tmp_path, address):
 def test_what_listens_but_is_no_port_number(tmp_path):
     with socket.create_server(("127.0.0.1", 0)), pytest.raises(RuntimeError, match=r"^ray\.address.*99999999.*$"):
         launch(train_replica, {}, 2, "127.0.0.1:99999999", tmp_path)
+
+
+@pytest.mark.parametrize("own", [None, "7"])
+def test_tasks_killed_for_want_of_memory_are_not_tried_for_ever_unless_the_user_wants_it(monkeypatch, own):
+    name = "RAY_task_oom_retries"  # as Ray spells it
+    monkeypatch.setattr(os, "environ", {name: own} if own else {})
+    _prepare_environment(alone=False)
+    assert os.environ[name] == (own or str(TRIES - 1))

@@ -1,6 +1,7 @@
 """What is left, and what a user reads, when a disk refuses and when files of a run are damaged."""
 
 import errno
+import json
 import math
 import os
 import resource
@@ -192,6 +193,15 @@ def expect_no_start(folder, capsys, file, damage):
 )
 def test_damaged_metrics(folder, content):
     (folder / "metrics.jsonl").write_bytes(content)
+    assert run.main([f"resume={folder}"]) == 0  # of a finished run, which adds none
     assert go_on(folder) == 0
     assert [record["steps"] for record in read_metrics(folder)][-1] == 2 * UPDATE
+    assert (folder / "report.html").stat().st_size > 10_000
+
+
+def test_a_finished_run_without_metrics(folder):
+    (folder / "metrics.jsonl").unlink()
+    assert run.main([f"resume={folder}"]) == 0
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["steps"], summary["seconds"], summary["steps_per_second"]) == (UPDATE, None, None)
     assert (folder / "report.html").stat().st_size > 10_000

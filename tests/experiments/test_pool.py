@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from experiments.pool import Job, run_jobs
+from experiments.pool import Job, gpu_share, run_jobs
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
 JOBS = [Job("a"), Job("b", ("a",)), Job("c"), Job("bad"), Job("after bad", ("bad",)), Job("d", ("b", "c"))]
@@ -62,3 +62,13 @@ def test_what_needs_a_failed_job_is_not_waited_for(tmp_path):
 def test_nothing_is_started_for_nothing(monkeypatch):
     monkeypatch.setattr("experiments.pool.session", None)
     assert run_jobs([Job("a")], note, None, lambda name: True, 2) == {}
+
+
+@pytest.mark.parametrize(
+    "gpus, workers, share",
+    [(0, 3, 0.0), (1, 1, 1.0), (1, 6, 1 / 6), (2, 3, 0.5), (3, 7, 1 / 3), (4, 4, 1.0), (8, 5, 1.0), (0.5, 2, 0.25)],
+)
+def test_gpus_are_shared_out_so_that_as_many_jobs_run_as_there_are_workers(gpus, workers, share):
+    assert gpu_share(gpus, workers) == share
+    if share and gpus >= 1:
+        assert int(gpus) * int(1 / share + 1e-9) >= workers  # no job reaches over two GPUs

@@ -230,6 +230,7 @@ def test_a_folder_that_is_no_run_folder(tmp_path, capsys):
         ),
         (["agent.memory=lstm"], "memory must be one of none, gru, got 'lstm'"),
         (["device=gpu"], "device must be auto, cpu or cuda, got 'gpu'"),
+        (["device=meta"], "device=meta: torch finds no such device here; use device=cpu"),
         (
             ["env=chase", "agent.imagine=1"],
             "agent.imagine needs observations with an image and no video, got text, video",

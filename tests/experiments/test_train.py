@@ -17,7 +17,7 @@ from experiments.config import build, load
 from experiments.progress import MetricsReader, Progress, _tell
 from experiments.recorder import METRICS, Recorder, read_metrics
 from experiments.run import main
-from experiments.train import STOP, train
+from experiments.train import STOP, _Recent, choose_device, train
 from tests.wait import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -120,6 +120,25 @@ def test_training_ends_once_it_succeeds_often_enough(tmp_path):
     assert 1000 <= sum(record["episodes"] for record in curve(tmp_path)) < 1000 + UPDATE
 
 
+def test_a_run_that_succeeded_often_enough_goes_on_only_for_more(tmp_path):
+    for _ in range(2):
+        train(config(100 * UPDATE, until=0.0), tmp_path)
+        ended = curve(tmp_path)
+        assert 1000 <= sum(record["episodes"] for record in ended) < 1000 + UPDATE
+    train(config((len(ended) + 2) * UPDATE, until=1.0), tmp_path)
+    assert len(curve(tmp_path)) == len(ended) + 2
+
+
+def test_success_is_judged_over_the_latest_episodes_also_of_before():
+    poor, rich = {"episodes": 400, "success": 0.1}, {"episodes": 400, "success": 0.9}
+    none = [{"episodes": 0, "success": None}, {"steps": 64}]  # a damaged line may lack either
+    assert not _Recent([rich, rich]).reached(0.0)
+    recent = _Recent([poor, rich, *none, rich])
+    assert not recent.reached(0.9) and recent.reached(0.5)
+    recent.add(rich)
+    assert recent.reached(0.9) and not recent.reached(None)
+
+
 def write(folder, *steps, end="\n"):
     lines = [json.dumps({"steps": n, "seconds": n / 10, "episodes": 0, "steps_per_second": 1.0}) for n in steps]
     (folder / METRICS).write_text("\n".join(lines) + end)
@@ -192,3 +211,20 @@ def test_progress_is_silent_where_nobody_watches(tmp_path, capsys):
 @pytest.mark.parametrize("record", [{"steps": 64}, {"steps": 64, "episodes": 3}, {"steps": 64, "success": None}])
 def test_progress_tells_what_there_is(record):
     assert _tell(deque([record])) == "0 steps/s"
+
+
+@pytest.mark.parametrize("name", ["mps", "xla", "meta", "cuda:99"])
+def test_a_device_that_is_not_here_is_told(monkeypatch, name):
+    if name == "mps":  # some machines have it
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    with pytest.raises(ValueError, match=rf"^device={name}: torch finds no such device here; use device=cpu$"):
+        choose_device(name)
+
+
+def test_an_accelerator_of_any_kind_is_a_device(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("xpu"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    assert [choose_device(name) for name in ("xpu", "xpu:1")] == [torch.device("xpu"), torch.device("xpu:1")]
+    for name in ("xpu:2", "cuda"):
+        with pytest.raises(ValueError, match=f"^device={name}: "):
+            choose_device(name)

@@ -1,5 +1,6 @@
 """The transfer study: as users run it, what it tells, and its mistakes."""
 
+import errno
 import json
 import math
 import shutil
@@ -13,12 +14,15 @@ import torch
 from agents.network import AgentConfig, make_network
 from encoders.text.corpus import Sentences
 from encoders.text.pretrained import load_text
+from experiments.config import load
+from experiments.jobs import is_done, job_folder
 from experiments.run import main
 from experiments.transfer.attempts import _attempts, judge
 from experiments.transfer.conclude import _measure
 from experiments.transfer.jobs import Study, do
 from experiments.transfer.plan import TransferConfig, jobs, run_config, tasks
 from unienv.adapt import make_vector
+from unienv.aside import write_aside
 from unienv.registry import make_world
 
 SMALL = [
@@ -66,6 +70,23 @@ def test_a_study_that_was_cut_off_repeats_nothing(done, tmp_path, capsys):
     assert read(folder)["measures"] == read(done)["measures"]  # the agent that was trained again found the same
     assert main(["study=transfer", f"resume={folder}", "seeds=3"]) == 2
     assert "can't change on resuming" in capsys.readouterr().err
+
+
+def test_a_checkpoint_stays_until_the_result_is_written(done, tmp_path, monkeypatch):
+    def full(path, text):
+        if path.name == "result.json":
+            raise OSError(errno.ENOSPC, "full", str(path))
+        write_aside(path, text)
+
+    study = Study(load(done, TransferConfig), tmp_path)
+    checkpoints = job_folder(tmp_path, "tokens-0") / "checkpoints"
+    with monkeypatch.context() as disk, pytest.raises(OSError, match="full"):
+        disk.setattr("experiments.jobs.write_aside", full)
+        do(study, "tokens-0")
+    assert list(checkpoints.iterdir())
+    monkeypatch.setattr("experiments.train._update", None)  # nothing is trained again
+    do(study, "tokens-0")
+    assert is_done(tmp_path, "tokens-0") and not checkpoints.exists()
 
 
 def test_the_bridge_has_not_read_what_is_held_out(done, tmp_path, monkeypatch):
