@@ -5,7 +5,6 @@ env=goto env.size=8 agent.psi=late ppo.lr=3e-4 ray.workers=2 seed=3
 
 import os
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from datetime import date
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -17,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from agents.bridge import check_bridge
 from agents.network import AgentConfig
 from agents.ppo import PPOConfig
-from experiments.values import check_plain, read_yaml
+from experiments.values import check_plain, read_value, read_yaml
 from unienv.errors import said
 from unienv.registry import parameters_of, world_class, world_names
 from unienv.spelling import nearest
@@ -60,7 +59,7 @@ class RunConfig:
 
 
 # Settings taken as they are written: a folder called 007 is no number.
-_TEXTS = (
+TEXTS = (
     "study",
     "env",
     "env.id",
@@ -156,7 +155,7 @@ def _read_arguments(arguments: list[str]) -> dict[str, Any]:
         key, equals, text = argument.partition("=")
         if not equals or not key:
             raise ConfigError(f"expected key=value, got {argument!r}; for example env=goto or seed=1")
-        _put(values, "env.id" if key == "env" else key, (text or None) if key in _TEXTS else _read(text))
+        _put(values, "env.id" if key == "env" else key, (text or None) if key in TEXTS else read_value(text))
     return values
 
 
@@ -255,28 +254,16 @@ def _check_shapes(config: RunConfig) -> None:
         raise ConfigError(
             f"agent.dim: expected a multiple of 4 and of agent.heads={config.agent.heads}, got {config.agent.dim}"
         )
+    if config.agent.imagine and config.env.get("signal") == "preference":
+        raise ConfigError(
+            "agent.imagine: imagined rollouts need rewards from 0 on, and env.signal=preference has -1; take 0 or none"
+        )
     share = config.ppo.worlds // max(1, config.ray.workers)
     if config.ppo.worlds % max(1, config.ray.workers) or share < config.ppo.minibatches:
         raise ConfigError(
             f"ppo.worlds: expected a multiple of ray.workers={config.ray.workers} with at least "
             f"ppo.minibatches={config.ppo.minibatches} worlds a worker, got {config.ppo.worlds}"
         )
-
-
-def _read(text: str) -> Any:
-    """A value as YAML reads it; 3e-4 and 5e6 are numbers too, and whole ones are integers."""
-    try:
-        value = read_yaml(text) if text else None
-    except yaml.YAMLError:
-        return text
-    if isinstance(value, (date, bytes)):  # as which nothing is set
-        return text
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return value
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:

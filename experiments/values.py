@@ -4,7 +4,9 @@ No aliases, of which a few lines make more than memory holds, and no placeholder
 environment variables into a report.
 """
 
+import math
 import re
+from datetime import date
 from typing import Any, ClassVar
 
 import yaml
@@ -39,6 +41,30 @@ def read_yaml(text: str) -> Any:
         raise yaml.YAMLError("it is nested too deeply") from None
     except (ValueError, AttributeError, TypeError, KeyError) as error:  # which yaml lets pass, say for 2026-99-99
         raise yaml.YAMLError(str(error)) from None
+
+
+def read_value(text: str) -> Any:
+    """A value as YAML reads it; 3e-4 and 5e6 are numbers too, and whole ones are integers; "5" in quotes is text."""
+    try:
+        value = read_yaml(text) if text else None
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, (date, bytes)):  # as which nothing is set
+        return text
+    if isinstance(value, str) and value == text.strip():
+        try:
+            value = float(value)
+        except ValueError:
+            return value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def write_value(value: Any) -> str:
+    """A text that `read_value` reads as this value."""
+    text, style = "" if value is None else str(value), '"' if isinstance(value, str) else None
+    exact = yaml.safe_dump(value, default_style=style, default_flow_style=True, width=math.inf)  # type: ignore[arg-type]
+    exact = exact.removesuffix("...\n").strip()
+    return text if repr(read_value(text)) == repr(read_value(exact)) else exact
 
 
 def check_plain(value: Any, key: str = "", depth: int = 0) -> None:

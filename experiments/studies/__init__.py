@@ -14,7 +14,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from experiments.config import Config, ConfigError, load, override
+from experiments.config import TEXTS, Config, ConfigError, load, override
+from experiments.values import write_value
 
 _LONGEST = 100  # bytes of what a folder is named after; names of files end at 255
 
@@ -107,7 +108,11 @@ def reproduce(config: Any) -> str:
     mine, default = (_flat(OmegaConf.to_container(OmegaConf.structured(c))) for c in (config, type(config)()))
     changed = {key: value for key, value in mine.items() if key != "env.id" and value != default.get(key)}
     hidden = ("resume", "json", "runs", "study")
-    told = [f"{key}={'' if value is None else value}" for key, value in changed.items() if key not in hidden]
+    told = [
+        f"{key}={value or '' if key in TEXTS else write_value(value)}"
+        for key, value in changed.items()
+        if key not in hidden
+    ]
     study = [] if config.study == "training" else [f"study={config.study}"]
     env = [f"env={mine['env.id']}"] if "env.id" in mine else []
     return command(*study, *env, *told)

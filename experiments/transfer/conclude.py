@@ -1,6 +1,7 @@
 """The end of the transfer study: tokens against latents, on manuals trained with and on manuals held out."""
 
 import math
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
@@ -59,7 +60,7 @@ def conclude(study: Study, failed: Mapping[str, str]) -> dict[str, Any]:
     run = run_config(config, next(task for task in tasks(config).values() if task.kind == "tokens"), study.folder)
     first = next((one["summary"] for of in agents.values() for one in of.values()), {})
     return {
-        "command": " ".join([reproduce(replace(config, trial=[])), *config.trial]),
+        "command": " ".join([reproduce(replace(config, trial=[])), *map(shlex.quote, config.trial)]),
         "versions": first.get("versions") or versions(),
         "hardware": first.get("hardware") or hardware("cpu"),
         "config": asdict(config),

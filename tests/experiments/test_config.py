@@ -164,6 +164,11 @@ def test_values_out_of_range_are_told_with_the_range(argument):
     assert mistake(argument).startswith(f"{argument.partition('=')[0]}: expected a number from ")
 
 
+def test_imagined_rollouts_need_a_signal_that_is_foreseen():
+    assert "env.signal=preference has -1" in mistake("env=match", "env.signal=preference", "agent.imagine=1")
+    assert parse(["env=match", "env.signal=preference", "agent.imagine=0"]).agent.imagine == 0
+
+
 def test_every_number_has_a_range():
     """Settings of numbers that are not a number are always a mistake."""
     groups = {

@@ -1,6 +1,7 @@
 """Whatever is given as settings is a checked configuration, or a mistake that is told in one line."""
 
 import importlib
+import shlex
 import string
 from dataclasses import asdict
 
@@ -74,6 +75,18 @@ def accepted(make):
         return None
 
 
+def hidden(config):
+    """Arguments that a command does not repeat."""
+    names = ("resume", "json", "runs")
+    return [f"{name}={value}" for name in names if (value := getattr(config, name, None)) not in (None, "runs", False)]
+
+
+@pytest.mark.parametrize("text", ['"go: red"', '"yes"', '"null"', '"a # b"', "[null,a]", '"5"', '"3e-4"', '"a\\nb😀"'])
+def test_a_command_sets_a_text_that_looks_like_something_else(text):
+    config = parse(["env=mine:Other-v0", f"env.task={text}"])
+    assert parse(shlex.split(command_of(config))[2:]) == config and config.env["task"] not in (True, None, 5)
+
+
 @pytest.mark.parametrize("study", STUDIES)
 def test_any_arguments_are_a_configuration_or_a_mistake(tmp_path, study):
     kind = KINDS[study]
@@ -86,7 +99,8 @@ def test_any_arguments_are_a_configuration_or_a_mistake(tmp_path, study):
             return
         (tmp_path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
         assert repr(load(tmp_path, kind)) == repr(config)  # by text, as nan is unlike itself
-        assert isinstance(command_of(config), str)
+        again = parse([*shlex.split(command_of(config))[2:], *hidden(config)], kind)
+        assert repr(again) == repr(config)  # the command is of the same configuration
 
     check()
 
