@@ -4,7 +4,7 @@ import contextlib
 import os
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from importlib import metadata
 from itertools import count, islice
@@ -26,7 +26,7 @@ from unienv import __version__
 from unienv.actions import Actions, name_parts, row
 from unienv.backend import to_numpy
 from unienv.modality import TEXT
-from unienv.registry import parameters_of
+from unienv.registry import is_world, parameters_of, world_class
 from unienv.render import picture
 
 SLOTS = 64  # slots of an evaluation
@@ -42,26 +42,20 @@ def unseen(seed: int) -> int:
 def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
     """Objective of the learner's policy, of chance and, for worlds, of the oracle, on seeds not trained on.
 
-    A policy trained on a world's split "train" is measured on its split "test" too, as "held_out".
+    A policy trained on a world's split "train" is measured on its split "test" too, as "held_out", with anchors there.
     """
     envs = make_envs(config.env, min(SLOTS, config.episodes), torch.device("cpu"))
-    measure = partial(objective, gamma=config.ppo.gamma, episodes=config.episodes, seed=unseen(config.seed))
-    agent = measure(envs, learner.policy(envs.num_envs, seed=config.seed))
-    generator = np.random.default_rng(config.seed)
-    anchors = {"random": measure(envs, RandomPolicy(Actions(envs.single_action_space), generator))}
-    if hasattr(envs, "oracle"):
-        anchors["oracle"] = measure(envs, OraclePolicy(envs))
-    held_out, others = None, _held_out(config, envs)
-    if others is not None:
-        held_out = asdict(measure(others, learner.policy(envs.num_envs, seed=config.seed)))
-        others.close()
+    told, others = _measure(config, learner, envs), held_out(config)
     stated = getattr(getattr(envs, "world", None), "nonseparability", None)
     envs.close()
+    if others is not None:
+        envs = make_envs(others.env, envs.num_envs, torch.device("cpu"))
+        others = _measure(others, learner, envs)
+        envs.close()
     return {
         "env": config.env["id"],
-        **asdict(agent),
-        "held_out": held_out,
-        "anchors": {name: asdict(value) for name, value in anchors.items()},
+        **told,
+        "held_out": others,
         "nonseparability": stated() if stated else None,
         "parameters": learner.parameters,
         "versions": versions(),
@@ -69,14 +63,30 @@ def evaluate(config: RunConfig, learner: Learner) -> dict[str, Any]:
     }
 
 
-def _held_out(config: RunConfig, envs: Any) -> Any:
-    """The test split of a world that is trained on "train"; None where there is none, as of a tiny data set."""
-    world = getattr(envs, "world", None)
-    split = parameters_of(type(world)).get("split") if world is not None else None
+def _measure(config: RunConfig, learner: Learner, envs: Any) -> dict[str, Any]:
+    """J and success of the policy, and of its anchors, in some environments."""
+    measure = partial(objective, envs, gamma=config.ppo.gamma, episodes=config.episodes, seed=unseen(config.seed))
+    agent = measure(learner.policy(envs.num_envs, seed=config.seed))
+    generator = np.random.default_rng(config.seed)
+    anchors = {"random": measure(RandomPolicy(Actions(envs.single_action_space), generator))}
+    if hasattr(envs, "oracle"):
+        anchors["oracle"] = measure(OraclePolicy(envs))
+    return asdict(agent) | {"anchors": {name: asdict(value) for name, value in anchors.items()}}
+
+
+def held_out(config: RunConfig) -> RunConfig | None:
+    """The same run on the test split of a world that is trained on "train".
+
+    None where there is no other split, or none that can be made, as of a tiny data set.
+    """
+    name = str(config.env["id"])
+    split = parameters_of(world_class(name)[0]).get("split") if is_world(name) else None
     if split is None or config.env.get("split", split.default) != "train":
         return None
+    other = replace(config, env={**config.env, "split": "test"})
     with contextlib.suppress(ValueError):
-        return make_envs({**config.env, "split": "test"}, envs.num_envs, torch.device("cpu"))
+        make_envs(other.env, 1, torch.device("cpu")).close()
+        return other
     return None
 
 

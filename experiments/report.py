@@ -214,20 +214,28 @@ def _course(curve: Curve) -> str:
 
 def _verdict(rows: Sequence[Row], summary: Row, success: Curve | None) -> str:
     if summary:
-        anchors = "".join(f"; {name} {number(scores['success'])}" for name, scores in summary["anchors"].items())
-        return f"Success {_interval(summary, 'success')} after {summary['steps']:,} steps{anchors}."
+        judged, where = _judged(summary)
+        anchors = "".join(f"; {name} {number(scores['success'])}" for name, scores in judged["anchors"].items())
+        return f"Success {_interval(judged, 'success')}{where} after {summary['steps']:,} steps{anchors}."
     if not rows:
         return "In progress or interrupted, before the end of the first update."
     last = f"success {number(success.mean[-1])} in training" if success else "no episode has ended"
     return f"In progress or interrupted: {last} after {rows[-1]['steps']:,} steps; no final evaluation yet."
 
 
+def _judged(summary: Row) -> tuple[Row, str]:
+    """The evaluation that counts, and what it is of: what was held out, if the run trained on a part."""
+    held_out = summary.get("held_out")
+    return (summary | held_out, " on what was held out") if held_out else (summary, "")
+
+
 def _headline(rows: Sequence[Row], summary: Row, success: Curve | None) -> dict[str, str]:
     """The headline figures: of the final evaluation or, where there is none, of the latest update."""
+    summary, where = _judged(summary)
     now = summary or {**(rows[-1] if rows else {}), "success": success and success.mean[-1]}
     notes = {"success_note": "of the latest training episodes", "J_note": "known once the run ends"}
     if summary:
-        notes["success_note"] = f"{_bounds(summary, 'success')} over {summary['episodes']:,} episodes"
+        notes["success_note"] = f"{_bounds(summary, 'success')} over {summary['episodes']:,} episodes{where}"
         notes["J_note"] = f"{_bounds(summary, 'J')} at discount {summary['gamma']}"
     return {name: number(now.get(name), digits) for name, digits in _DIGITS.items()} | notes
 

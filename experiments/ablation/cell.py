@@ -10,6 +10,7 @@ from experiments.ablation.plan import Cell, Trial
 from experiments.config import RunConfig
 from experiments.studies import command
 from experiments.studies.reading import ZERO
+from experiments.values import write_value
 
 _SEED = 0  # of bootstraps: equal folders give equal summaries
 
@@ -42,7 +43,7 @@ class Runs(NamedTuple):
 
     def scores(self, psi: str) -> dict[int, float]:
         """Of a form, by seed."""
-        of = {trial.seed: self.score(trial, one["summary"]["J"]) for trial, one in self.of(psi).items()}
+        of = {trial.seed: self.score(trial, judged(one)["J"]) for trial, one in self.of(psi).items()}
         return {seed: score for seed, score in of.items() if score is not None}
 
     def of(self, psi: str) -> dict[Trial, Found]:
@@ -55,9 +56,14 @@ class Runs(NamedTuple):
         return {seed: joint[seed] - late[seed] for seed in joint if seed in late}
 
 
+def judged(one: Found) -> Found:
+    """What a trial is scored by: its evaluation, of what was held out if it was trained on a part."""
+    return one["summary"].get("held_out") or one["summary"]
+
+
 def scale_of(one: Found) -> Scale:
     """The anchors of a trial."""
-    anchors = one["summary"]["anchors"]
+    anchors = judged(one)["anchors"]
     random, oracle = anchors["random"]["J"], anchors.get("oracle", {}).get("J")
     return Scale(random, oracle if oracle is not None and oracle - random > ZERO else None)
 
@@ -76,7 +82,7 @@ def describe(runs: Runs, measured: Found, run: RunConfig, forms: Sequence[str], 
     gap = statistics.mean(gaps)._asdict() if gaps else None
     if gap is not None:
         test = statistics.sign_flip(gaps, chance())
-        inside = statistics.equivalent(statistics.mean(gaps), margin) if runs.normalised else None
+        inside = statistics.equivalent(gaps, margin) if runs.normalised else None
         gap |= {"n": len(gaps), "p": test.p, "smallest": test.smallest, "equivalent": inside}
     return {
         "env": runs.cell.env,
@@ -100,7 +106,7 @@ def _nonseparability(runs: Runs, measured: Found, env: Mapping[str, Any]) -> dic
     stated = next((one["summary"].get("nonseparability") for one in runs.found.values()), None)
     if ns is None and stated is not None:
         ns = {"nats": stated, "information": None, "share": None, "how": "closed form"}
-    told = [f"env={env['id']}", *(f"env.{key}={'' if v is None else v}" for key, v in env.items() if key != "id")]
+    told = [f"env={env['id']}", *(f"env.{key}={write_value(value)}" for key, value in env.items() if key != "id")]
     return ns and {"command": command("study=separability", *told)} | ns
 
 
@@ -123,7 +129,7 @@ def _anchors(runs: Runs, ladder: Found | None) -> dict[str, float | None]:
 
 
 def _form(runs: Runs, psi: str) -> dict[str, Any]:
-    scores, successes = runs.scores(psi), [one["summary"]["success"] for one in runs.of(psi).values()]
+    scores, successes = runs.scores(psi), [judged(one)["success"] for one in runs.of(psi).values()]
     return {
         "scores": {str(seed): score for seed, score in scores.items()},
         "iqm": statistics.iqm([list(scores.values())], chance())._asdict() if scores else None,

@@ -16,7 +16,11 @@ Found = Mapping[str, Any]
 
 def claims(summary: Found, margin: float) -> list[dict[str, str]]:
     """The two tests stated before the study, and what its cells show besides."""
+    unknown = [name_of(cell) for cell in summary["cells"] if cell["ns"] is None]
     told = [_increases(summary["trend"]), _nothing(summary["controls"], margin), _ahead(summary["cells"])]
+    for one in told[1:] if unknown else ():  # among these cells may be one where it does not hold
+        one["verdict"] = OPEN if one["verdict"] == HOLDS else one["verdict"]
+        one["evidence"] += f" NS is not known of {', '.join(unknown)}."
     return told + _ahead_of_estimates(summary["cells"])
 
 
@@ -62,7 +66,7 @@ def _ahead_of_estimates(told: Sequence[Found]) -> list[dict[str, str]]:
 def _ahead_in(coupled: Sequence[Found], claim: str) -> dict[str, str]:
     known = [cell for cell in coupled if cell["gap"]]
     ahead = [cell for cell in known if cell["gap"]["p_step_down"] <= LEVEL]
-    behind = [cell for cell in known if cell["gap"]["high"] is not None and cell["gap"]["high"] <= 0]
+    behind = [cell for cell in known if cell["gap"]["p_behind"] <= LEVEL]
     verdict = HOLDS if coupled and len(ahead) == len(coupled) else FAILS if behind else OPEN
     cells = [f"{name_of(cell)} {said(cell['gap'])}, p = {brief(cell['gap']['p_step_down'])}" for cell in known]
     evidence = f"{len(ahead)} of {len(coupled)}: {'; '.join(cells)}" if known else "No such cell has a gap."
@@ -83,7 +87,7 @@ def allowed(cell: Found) -> dict[str, list[str]] | None:
     gap = cell["gap"]
     if gap and gap["p_step_down"] <= LEVEL:
         may.append(f"With these settings and seeds joint agents earn more than late ones: {_gap(cell)}.")
-    elif gap and gap["high"] is not None and gap["high"] < 0:
+    elif gap and gap["p_behind"] <= LEVEL:
         may.append(f"With these settings and seeds joint agents earn less than late ones: {_gap(cell)}.")
     elif gap:
         may_not.append(f"That the forms differ here: {_gap(cell)}. Nor that they do not: no margin was stated for J.")

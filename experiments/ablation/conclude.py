@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from experiments.ablation import statistics
-from experiments.ablation.cell import Found, Runs, chance, describe, scale_of
+from experiments.ablation.cell import Found, Runs, chance, describe, judged, scale_of
 from experiments.ablation.claims import allowed, claims, nats_of, said
-from experiments.ablation.plan import DIAL, AblationConfig, Cell, Trial, cells, run_config, trials
+from experiments.ablation.plan import DIAL, AblationConfig, Cell, Trial, cells, dial, run_config, trials
 from experiments.ablation.statistics import Estimate
 from experiments.ablation.trial import Grid
 from experiments.ablation.worlds import worlds
@@ -73,7 +73,7 @@ def compare(
 
 def _command(config: AblationConfig) -> str:
     """What does this study again."""
-    lists = {"env": config.worlds, DIAL: [f"{coupling:g}" for coupling in config.coupling]}
+    lists = {"env": config.worlds, DIAL: list(map(dial, config.coupling))}
     lists |= {"agent.psi": config.psi, "seed": config.seeds}
     told = [f"{key}={','.join(map(str, values))}" for key, values in lists.items() if values] + config.trial
     if config.margin != AblationConfig().margin:
@@ -111,13 +111,16 @@ def _binned(rows: Sequence[Found], edges: np.ndarray) -> np.ndarray:
 
 
 def _correct(told: Sequence[dict[str, Any]], groups: Sequence[Runs]) -> None:
-    """Write p-values corrected for the number of cells into the gaps."""
+    """Write p-values corrected for the number of cells into the gaps; p_behind is that of a gap below 0."""
     pairs = [(cell["gap"], runs.gaps()) for cell, runs in zip(told, groups, strict=True) if cell["gap"]]
     if pairs:
         holm = statistics.holm([gap["p"] for gap, _ in pairs])
-        stepped = statistics.step_down([gaps for _, gaps in pairs], chance())
-        for (gap, _), corrected, step in zip(pairs, holm, stepped, strict=True):
-            gap |= {"p_corrected": corrected, "p_step_down": step}
+        ahead, behind = (
+            statistics.step_down([{seed: sign * gap for seed, gap in gaps.items()} for _, gaps in pairs], chance())
+            for sign in (1, -1)
+        )
+        for (gap, _), *corrected in zip(pairs, holm, ahead, behind, strict=True):
+            gap |= dict(zip(("p_corrected", "p_step_down", "p_behind"), corrected, strict=True))
 
 
 def _overall(groups: Sequence[Runs], forms: Sequence[str]) -> dict[str, Any]:
@@ -158,7 +161,7 @@ def _control(cell: Found) -> dict[str, Any]:
 def _trial(grid: Grid, trial: Trial, groups: Iterable[Runs]) -> dict[str, Any]:
     runs = next(runs for runs in groups if runs.cell == trial.cell)
     one = runs.found.get(trial, {})
-    of = one.get("summary", {})
+    of = judged(one) if one else {}
     return {
         "name": trial.name,
         "env": trial.cell.env,

@@ -47,7 +47,7 @@ def diagnose(config: RunConfig, learner: Learner, episodes: int = 500) -> dict[s
     emap = None
     if config.agent.memory == "none":
         crowd = make_envs(config.env, _CROWD, torch.device("cpu"))
-        players = learner.policy(_CROWD, seed=config.seed)
+        players = learner.policy(_CROWD, seed=seed)  # with other draws than the policy, which they must not follow
         emap = measure(AdditivePolicy(policy(), crowd, players, seed)).J
         crowd.close()
     envs.close()

@@ -22,6 +22,7 @@ from experiments.ablation.summary import (
     forms_of,
     signless,
     told,
+    unit,
 )
 from experiments.bridge.charts import DASHED, NARROW, PANEL, WIDE
 from experiments.page import CURVE, INK, MUTED, RULE
@@ -218,6 +219,7 @@ def diagnostics(cells: Sequence[CellResult]) -> str:
     known = [(cell.name, shown) for cell in cells if len(shown := probes(cell)) > 1]
     if not known:
         return ""
+    measure = unit([cell for cell in cells if len(probes(cell)) > 1])
     names = probe_names(cells)
     looks = {name: (_probe_colour(name), _MARKERS[i % len(_MARKERS)]) for i, name in enumerate(names)}
 
@@ -233,7 +235,7 @@ def diagnostics(cells: Sequence[CellResult]) -> str:
             axes.plot([], [], marker, color=colour, label=_short(name))
         for y in range(1, len(known)):
             axes.axhline(y - 0.5, color=RULE, linewidth=0.6)
-        axes.set(ylim=(len(known) - 0.5, -0.6), xlabel="normalised return")
+        axes.set(ylim=(len(known) - 0.5, -0.6), xlabel=measure)
         _row_names(axes, [name for name, _ in known])
         _legend(axes)
 
@@ -291,7 +293,8 @@ def _legend(axes: Axes) -> None:
 
 
 def _short(name: str, most: int = _LONG) -> str:
-    """What fits beside a plot: names of one family differ at their ends."""
+    """What fits beside a plot: names of one family differ at their ends. Legends leave out what begins with "_"."""
+    name = f"\u200b{name}" if name.startswith("_") else name
     return name if len(name) <= most else f"{name[: most // 3]}\u2026{name[-most // 2 :]}"
 
 

@@ -82,15 +82,16 @@ def unmeasured(cells: Sequence[CellResult]) -> str:
 def scores(summary: Summary) -> str:
     """IQM of each form over all cells, and of several cells its range."""
     cells, overall = read.cells(summary), read.at(summary, "overall", "iqm")
+    normalised = [cell for cell in cells if cell.normalised]  # J has another scale in every world
     whole = [f"{form} {told(iqm)}" for form in read.forms_of(cells) if (iqm := read.estimate(read.at(overall, form)))]
     said = f"IQM over all cells that have every form: {', '.join(whole)}. " if whole else ""
     parts = []
     for form in read.forms_of(cells):
-        values = [iqm.value for cell in cells if form in cell.forms and (iqm := cell.forms[form].iqm)]
+        values = [iqm.value for cell in normalised if form in cell.forms and (iqm := cell.forms[form].iqm)]
         if values:
             low, high = (signless(end(values)) for end in (min, max))
             parts.append(f"{form} {low}" if low == high else f"{form} {low} to {high}")
-    ranged = parts and len(cells) > 1
+    ranged = parts and len(normalised) > 1
     return f"{said}From the worst cell to the best: {', '.join(parts)}." if ranged else said.strip()
 
 
@@ -115,15 +116,15 @@ def _rise(cell: CellResult, form: str) -> float:
 
 def diagnostics(cells: Sequence[CellResult]) -> str:
     """Where joint agents lose most and least by being made additive."""
-    losses = []
-    for cell in cells:
+    losses, shown_cells = [], [cell for cell in cells if cell.normalised] or cells
+    for cell in shown_cells:
         shown = probes(cell)
         if "joint" in shown and cell.emap:
             losses.append((shown["joint"].value - cell.emap.value, cell.name))
     if not losses:
         return ""
     (least, lowest), (most, highest) = min(losses), max(losses)
-    said = f"Made additive, joint agents lose {signless(most)} of normalised return in {highest}"
+    said = f"Made additive, joint agents lose {signless(most)} of {read.unit(shown_cells)} in {highest}"
     return f"{said}." if len(losses) == 1 else f"{said} (the most) and {signless(least)} in {lowest} (the least)."
 
 
@@ -133,7 +134,7 @@ def seeds(cells: Sequence[CellResult]) -> str:
     if not counts:
         return ""
     many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    least = max((p for cell in cells if (p := cell.tests.smallest) is not None), default=None)
+    least = min((p for cell in cells if (p := cell.tests.smallest) is not None), default=None)
     bound = "" if least is None else f" No p of a cell can be below {brief(least)} with so few."
     return (
         f"Each form ran with {many} seed{'s' * (counts[-1] > 1)} a cell: enough to see a gap that is large beside the "

@@ -4,6 +4,7 @@ env=match,goto env.coupling=0,0.5,1 agent.psi=joint,late seed=0:5 ppo.lr=3e-4
 """
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, NamedTuple
@@ -76,7 +77,7 @@ class Cell(NamedTuple):
     @property
     def name(self) -> str:
         """For people and for folders."""
-        return self.env if self.coupling is None else f"{self.env}-{self.coupling:g}"
+        return self.env if self.coupling is None else f"{self.env}-{dial(self.coupling)}"
 
 
 class Trial(NamedTuple):
@@ -90,6 +91,11 @@ class Trial(NamedTuple):
     def name(self) -> str:
         """Of its job."""
         return f"{self.cell.name}-{self.psi}-{self.seed}"
+
+
+def dial(coupling: float) -> str:
+    """A coupling in as few digits as tell it exactly."""
+    return f"{coupling:g}" if float(f"{coupling:g}") == coupling else repr(coupling)
 
 
 def cells(config: AblationConfig) -> list[Cell]:
@@ -112,7 +118,7 @@ def has_dial(env: str) -> bool:
     """Whether a world's coupling can be set."""
     try:
         return "coupling" in parameters_of(world_class(env)[0])
-    except ValueError:  # an environment that is none of ours
+    except (ValueError, ImportError, AttributeError):  # an environment that is none of ours, or none at all
         return False
 
 
@@ -138,11 +144,9 @@ def _modalities(env: dict[str, Any]) -> set[str]:
     """Names of the parts of an environment's observation."""
     from experiments.train import choose_device, make_envs
 
-    envs = make_envs(env, 1, choose_device("cpu"))
-    try:
-        return set(envs.single_observation_space)
-    finally:
-        envs.close()
+    with closing(make_envs(env, 1, choose_device("cpu"))) as envs:
+        space: Any = envs.single_observation_space
+        return set(space)
 
 
 def run_config(config: AblationConfig, trial: Trial) -> RunConfig:
@@ -154,7 +158,7 @@ def settings(config: AblationConfig, trial: Trial) -> list[str]:
     """What a trial sets besides what is common to all, as arguments of a training run."""
     told = [f"env={trial.cell.env}", f"agent.psi={trial.psi}", f"seed={trial.seed}"]
     if trial.cell.coupling is not None:
-        told.append(f"{DIAL}={trial.cell.coupling:g}")
+        told.append(f"{DIAL}={dial(trial.cell.coupling)}")
     given = {argument.partition("=")[0] for argument in config.trial}
     usual = SETTINGS.get(trial.cell.env, _OTHERS)
     return told + [setting for setting in usual if setting.partition("=")[0] not in given]

@@ -3,6 +3,7 @@
 import csv
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from experiments.evaluate import hardware, versions
 from experiments.studies import command
 from unienv.errors import said
 from unienv.registry import is_world
+
+_NOTE = "Tables put together after their studies; the claims were stated before each of them."
 
 
 class Done(NamedTuple):
@@ -38,9 +41,9 @@ def pool(tables: Sequence[str], margin: float) -> dict[str, Any]:
         margin: within which a gap counts as none.
 
     Raises:
-        ConfigError: one line, for a file that holds no such trials.
+        ConfigError: one line, for a file that holds no such trials, or trials of a cell that were trained otherwise.
     """
-    done = {one.trial: one for table in tables for one in read(Path(table))}
+    done, replaced = gather(tables)
     forms = list(dict.fromkeys(trial.psi for trial in done))
     groups, told = [], []
     for cell in dict.fromkeys(trial.cell for trial in done):
@@ -54,11 +57,21 @@ def pool(tables: Sequence[str], margin: float) -> dict[str, Any]:
         "versions": versions(),
         "hardware": hardware("cpu"),
         "config": {"tables": list(tables), "margin": margin},
-        "note": "Tables put together after their studies; the claims were stated before each of them.",
+        "note": _NOTE + f" Of {replaced} trials that stand in several the last counts." * (replaced > 0),
         "failed": {},
         "worlds": [],
         "trials": [_told(one) for one in done.values()],
     } | compare(told, groups, forms, margin)
+
+
+def gather(tables: Sequence[str]) -> tuple[dict[Trial, Done], int]:
+    """The trials of all tables, and how many of earlier ones are replaced by those of later ones; see `pool`."""
+    every = [one for table in tables for one in read(Path(table))]
+    done = {one.trial: one for one in every}
+    first: dict[Cell, Done] = {}
+    for one in done.values():
+        _check_alike(first.setdefault(one.trial.cell, one), one)
+    return done, len(every) - len(done)
 
 
 def read(path: Path) -> list[Done]:
@@ -71,6 +84,22 @@ def read(path: Path) -> list[Done]:
     if not done:
         raise ConfigError(f"tables: {path} holds no trials that were done")
     return done
+
+
+def _check_alike(first: Done, other: Done) -> None:
+    """ConfigError where two trials of a cell differ in more than form and seed."""
+    mine, theirs = _trained(first.run), _trained(other.run)
+    for key in sorted(mine | theirs):
+        if mine.get(key) != theirs.get(key):
+            told = f"{key} {mine.get(key)} in {first.trial.name} and {theirs.get(key)} in {other.trial.name}"
+            raise ConfigError(f"tables: expected equal settings in all trials of a cell, got {told}")
+
+
+def _trained(run: RunConfig) -> dict[str, Any]:
+    """Settings that decide what is learned, but for form and seed."""
+    groups = {"env": run.env, "agent": asdict(run.agent) | {"psi": ""}, "ppo": asdict(run.ppo)}
+    told = {f"{name}.{key}": value for name, group in groups.items() for key, value in group.items()}
+    return told | {"steps": run.steps, "until": run.until}
 
 
 def _done(row: dict[str, str]) -> Done:

@@ -187,7 +187,7 @@ def _panels(names: Iterable[str], plots: Iterable[str]) -> str:
 def tell(summary: Summary, console: Console) -> None:
     """Print the cells, the trend over them and the trials that failed."""
     cells = read.cells(summary)
-    shown = Table("cell", title="Joint against late, normalised return", title_justify="left")
+    shown = Table("cell", title=f"Joint against late, {read.unit(cells)}", title_justify="left")
     for name in ("NS, nats", "joint", "late", "gap", "95 %"):
         shown.add_column(name, justify="right")
     shown.add_column("verdict")

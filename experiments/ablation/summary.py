@@ -8,9 +8,11 @@ from experiments.page import brief, finite, nats, number, percent, rows_of
 from experiments.studies.reading import ZERO
 
 Summary = Mapping[str, Any]
+_TESTS = ("p", "p_corrected", "p_step_down", "smallest", "p_behind")
 FORMS = ("joint", "late", "text", "image", "video")  # in the order of the page; others follow
-AHEAD, SLIGHT, EQUAL, BEHIND, OPEN = VERDICTS = (
-    "joint ahead", "joint ahead, within the margin", "no gap", "late ahead", "not decided"
+AHEAD, SLIGHT, EQUAL, SLIGHTLY_BEHIND, BEHIND, OPEN = (
+    "joint ahead", "joint ahead, within the margin", "no gap", "late ahead, within the margin", "late ahead",
+    "not decided",
 )  # fmt: skip
 
 
@@ -62,12 +64,16 @@ class Form(NamedTuple):
 
 
 class Tests(NamedTuple):
-    """p of a paired one-sided test of a gap above 0: alone, corrected for all cells, and the least that can be."""
+    """p of a paired one-sided test of a gap above 0: alone, corrected for all cells, and the least that can be.
+
+    behind is that of a gap below 0, corrected by step-down.
+    """
 
     alone: float | None
     holm: float | None
     step_down: float | None
     smallest: float | None
+    behind: float | None
 
     @property
     def corrected(self) -> float | None:
@@ -114,13 +120,13 @@ class CellResult(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What the gap's interval and its corrected p say."""
-        p = self.tests.corrected
-        if self.gap and p is not None and p <= LEVEL and self.gap.value > 0:
+        """What the gap's corrected p say, in either direction, and whether it lies inside the margin."""
+        ahead, behind = (p is not None and p <= LEVEL for p in (self.tests.corrected, self.tests.behind))
+        if self.gap and ahead and self.gap.value > 0:
             return SLIGHT if self.equivalent else AHEAD
-        if self.equivalent:
-            return EQUAL
-        return BEHIND if self.gap and self.gap.high is not None and self.gap.high < 0 else OPEN
+        if self.gap and behind and self.gap.value < 0:
+            return SLIGHTLY_BEHIND if self.equivalent else BEHIND
+        return EQUAL if self.equivalent else OPEN
 
 
 class Trend(NamedTuple):
@@ -161,6 +167,12 @@ def cells(summary: Summary) -> list[CellResult]:
     found = [_cell(row) for row in rows_of(summary.get("cells"), dict) if isinstance(row.get("env"), str)]
     worlds = list(dict.fromkeys(cell.env for cell in found))
     return sorted(found, key=lambda cell: (worlds.index(cell.env), cell.coupling or 0.0))
+
+
+def unit(found: Sequence[CellResult]) -> str:
+    """What scores of these cells are."""
+    kinds = {cell.normalised for cell in found}
+    return "return J" if kinds == {False} else "normalised return" + ", J where there is no oracle" * (False in kinds)
 
 
 def by_world(found: Sequence[CellResult]) -> dict[str, list[CellResult]]:
@@ -241,7 +253,7 @@ def _cell(row: Summary) -> CellResult:
         anchors=_numbers(row.get("anchors")),
         forms=forms,
         gap=estimate(gap),
-        tests=Tests(*(finite(at(gap, name)) for name in ("p", "p_corrected", "p_step_down", "smallest"))),
+        tests=Tests(*(finite(at(gap, name)) for name in _TESTS)),
         equivalent=_flag(at(gap, "equivalent")),
         improvement=estimate(row.get("improvement")),
         shuffle=_estimates(at(diagnostics, "shuffle")),

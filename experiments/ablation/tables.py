@@ -9,6 +9,7 @@ from experiments.ablation.summary import (
     BEHIND,
     EQUAL,
     SLIGHT,
+    SLIGHTLY_BEHIND,
     CellResult,
     Control,
     Estimate,
@@ -20,7 +21,8 @@ from experiments.ablation.summary import (
 )
 from experiments.page import brief, finite, percent, rows_of
 
-_MARKS = {AHEAD: ("▲", "ahead"), SLIGHT: ("▲", "ahead"), EQUAL: ("=", "equal"), BEHIND: ("▼", "behind")}
+_MARKS = {AHEAD: ("▲", "ahead"), SLIGHT: ("▲", "ahead"), EQUAL: ("=", "equal")}
+_MARKS |= dict.fromkeys((BEHIND, SLIGHTLY_BEHIND), ("▼", "behind"))
 _JUDGED = {"holds": ("\u2713", "equal"), "does not hold": ("\u2717", "behind")}
 _NUMBERS = {"J": 3, "success": 3, "score": 3, "seconds": 0}  # of a trial, and their digits
 
@@ -60,8 +62,8 @@ def _estimate(value: Estimate | None, digits: int = 2) -> str:
 
 
 def _tests(found: Tests) -> str:
-    alone, holm, _, _ = map(brief, found)
-    return _with(brief(found.corrected), f"Holm {holm}<br>alone {alone}" if found.alone is not None else "")
+    note = f"Holm {brief(found.holm)}<br>alone {brief(found.alone)}" if found.alone is not None else ""
+    return _with(brief(found.corrected), note)
 
 
 def _with(text: str, note: str) -> str:

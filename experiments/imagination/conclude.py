@@ -76,11 +76,12 @@ def _world(grid: Grid, env: str, of: Sequence[Trial], found: Found) -> dict[str,
     for name, of_seeds in scores.items():
         mine = {trial: one for trial, one in done.items() if trial.learner == name}
         gaps = [] if name == BASE else [s - scores[BASE][seed] for seed, s in of_seeds.items() if seed in scores[BASE]]
+        seconds = [one["seconds"] for one in mine.values() if one["seconds"] is not None]
         learners[name] = {
             "scores": {str(seed): score for seed, score in of_seeds.items()},
             "score": _mean(list(of_seeds.values())),
             "success": _mean([one["summary"]["success"] for one in mine.values()], 0.0, 1.0),
-            "seconds": float(np.mean([one["seconds"] for one in mine.values()])) if mine else None,
+            "seconds": float(np.mean(seconds)) if seconds else None,
             "difference": _mean(gaps),
             "p": _two_sided(gaps) if gaps else None,
             "commands": {str(trial.seed): one["command"] for trial, one in mine.items()},
@@ -102,8 +103,8 @@ def _loses(told: Sequence[Found]) -> dict[str, str]:
     )
     rows = [(name, part, of) for name, part, of in _parts(told) if of["exact"] > ZERO]
     verdicts = {_as_must_be(part, of) for _, part, of in rows}
-    verdict = FAILS if FAILS in verdicts else HOLDS if verdicts == {HOLDS} else OPEN
-    return {"claim": claim, "verdict": verdict, "evidence": _evidence(rows)}
+    verdict = FAILS if FAILS in verdicts else HOLDS if verdicts == {HOLDS} and not _unknown(told) else OPEN
+    return {"claim": claim, "verdict": verdict, "evidence": _evidence(rows, told)}
 
 
 def _as_must_be(part: str, of: Found) -> str:
@@ -126,10 +127,10 @@ def _nothing(told: Sequence[Found]) -> dict[str, str]:
     ends = [(of["lost"]["low"], of["lost"]["high"]) for _, _, of in rows]
     verdict = OPEN
     if rows and all(low is not None and low > -2 * _NEAR and high < 2 * _NEAR for low, high in ends):
-        verdict = HOLDS
+        verdict = OPEN if _unknown(told) else HOLDS
     elif any(low is not None and (low >= 2 * _NEAR or high <= -2 * _NEAR) for low, high in ends):
         verdict = FAILS
-    return {"claim": claim, "verdict": verdict, "evidence": _evidence(rows)}
+    return {"claim": claim, "verdict": verdict, "evidence": _evidence(rows, told)}
 
 
 def _helps(agent: Found) -> dict[str, str]:
@@ -150,9 +151,15 @@ def _parts(told: Sequence[Found]) -> list[tuple[str, str, Found]]:
     return [(name, part, of) for name, part, of in rows if of["exact"] is not None and of["lost"] is not None]
 
 
-def _evidence(rows: Sequence[tuple[str, str, Found]]) -> str:
-    told = [f"{name} {part}: {_said(of['lost'])}, exact {number(of['exact'], 4)}" for name, part, of in rows]
-    return "; ".join(told) or "There is no such part."
+def _unknown(told: Sequence[Found]) -> list[str]:
+    """Cells that may hold a part of either kind: nothing of theirs is exact, or no loss was measured."""
+    return [cell["name"] for cell in told if not _parts([cell])]
+
+
+def _evidence(rows: Sequence[tuple[str, str, Found]], told: Sequence[Found]) -> str:
+    known = [f"{name} {part}: {_said(of['lost'])}, exact {number(of['exact'], 4)}" for name, part, of in rows]
+    unknown = f" Not known of {', '.join(names)}." if (names := _unknown(told)) else ""
+    return ("; ".join(known) or "There is no such part.") + unknown
 
 
 def _said(estimate: Found) -> str:

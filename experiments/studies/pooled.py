@@ -28,15 +28,14 @@ CONFIG = PooledConfig
 
 def prepare(arguments: list[str]) -> tuple[PooledConfig, Path]:
     """A checked configuration and its run folder; tables are read once, so that mistakes show here."""
-    from experiments.ablation.pooled import read
+    from experiments.ablation.pooled import gather
 
     others = [argument for argument in arguments if not argument.startswith("tables=")]
     named = [argument.partition("=")[2] for argument in arguments if argument.startswith("tables=")]
     tables = [path for paths in named for path in paths.split(",") if path]
     if not tables:
         raise ConfigError("tables: expected paths of ablation.csv with commas between, got none")
-    for path in tables:
-        read(Path(path))
+    gather(tables)
     config = override(build({"tables": tables}, PooledConfig), others)
     folder = new_folder(config.runs, "pooled")
     write_aside(folder / "config.yaml", to_yaml(config))

@@ -6,11 +6,13 @@ With `data=` it is transitions on disk that are measured, in shards as `unienv.s
 
 import json
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium import Space
 from rich.console import Console
 
 from experiments.config import ConfigError, RayConfig, load, parse, to_yaml
@@ -106,12 +108,21 @@ def _check_policy(config: SeparabilityConfig) -> None:
     trained = load(Path(config.policy))
     if trained.env["id"] != config.env["id"]:
         raise ConfigError(f"policy={config.policy} was trained on {trained.env['id']}, not on {config.env['id']}")
+    mine, theirs = _spaces(config.env), _spaces(trained.env)
+    if mine != theirs:
+        raise ConfigError(f"policy={config.policy} was trained with {settings(trained.env)}, which has other spaces")
     if trained.agent.memory != "none":
         raise ConfigError(
             f"policy={config.policy} has memory; feedback is measured given the present observation alone"
         )
     if config.method in ("auto", "exact"):
         raise ConfigError(f"a policy is for recording: method=samples, table, net or psi, got method={config.method}")
+
+
+def _spaces(env: dict[str, Any]) -> tuple[Space[Any], Space[Any]]:
+    parameters = {key: value for key, value in env.items() if key != "id"}
+    with closing(make_vector(str(env["id"]), 1, **parameters)) as envs:
+        return envs.single_observation_space, envs.single_action_space
 
 
 def run(config: SeparabilityConfig, folder: Path, console: Console) -> dict[str, Any]:

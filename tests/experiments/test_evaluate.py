@@ -49,7 +49,7 @@ def test_what_was_held_out_is_measured_too(env, split):
     summary = evaluate(config, learner)
     assert (summary["held_out"] is not None) == (split == "train")
     if split == "train":
-        assert summary["held_out"]["episodes"] == 64
+        assert summary["held_out"]["episodes"] == 64 and set(summary["held_out"]["anchors"]) == {"random", "oracle"}
         config.env["split"] = "test"
         assert evaluate(config, learner)["J"] == summary["held_out"]["J"]
 

@@ -151,6 +151,9 @@ def test_a_policy_of_another_environment_is_refused(tmp_path, capsys):
     assert "was trained on match, not on goto" in capsys.readouterr().err
     assert run.main(["study=separability", "env=match", f"policy={tmp_path}"]) == 2
     assert "a policy is for recording" in capsys.readouterr().err
+    (tmp_path / "config.yaml").write_text("env:\n  id: goto\n  size: 3\n")
+    assert run.main(["study=separability", "env=goto", "env.size=5", f"policy={tmp_path}", "method=net"]) == 2
+    assert "was trained with id=goto, size=3, which has other spaces" in capsys.readouterr().err
 
 
 def test_help_of_an_unknown_study_and_an_environment_that_raises_are_one_line(capsys):

@@ -87,7 +87,7 @@ def make_cell(env, coupling, rng):
         "gap": mean(gaps)
         | {
             **{"n": SEEDS, "p": 0.03125 if ahead else 0.4062, "p_corrected": 0.1875 if ahead else 1.0},
-            **{"p_step_down": 0.03125 if ahead else 0.6, "smallest": 0.03125},
+            **{"p_step_down": 0.03125 if ahead else 0.6, "p_behind": 1.0, "smallest": 0.03125},
             "equivalent": bool(mean(gaps)["low"] > -0.05 and mean(gaps)["high"] < 0.05),
         },
         "improvement": told(0.98, 0.02) if ahead else told(0.52, 0.3),

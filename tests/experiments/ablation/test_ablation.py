@@ -126,6 +126,17 @@ def test_every_trial_of_the_full_preset_can_be_begun(tmp_path):
     assert load(folder, AblationConfig) == config
 
 
+def test_a_coupling_is_the_same_in_names_commands_and_results():
+    config = grid_of("env=match", "env.coupling=0.3333333,0.3333334,1", "agent.psi=joint", "seed=0")
+    for one, coupling in zip(trials(config), (0.3333333, 0.3333334, 1.0), strict=True):
+        assert run_config(config, one).env["coupling"] == coupling
+    assert [one.name for one in trials(config)] == [
+        "match-0.3333333-joint-0",
+        "match-0.3333334-joint-0",
+        "match-1-joint-0",
+    ]
+
+
 @pytest.mark.parametrize("env", SETTINGS)
 def test_settings_of_a_world_are_settings_of_a_run_and_give_way_to_the_users(env):
     trial = Trial(Cell(env, None), "joint", 0)
@@ -136,6 +147,8 @@ def test_settings_of_a_world_are_settings_of_a_run_and_give_way_to_the_users(env
     ("arguments", "told"),
     [
         (["env=matsch"], "matsch"),
+        (["env=nowhere.at_all:Foo-v0"], "there is no module 'nowhere.at_all'"),
+        (["env=unienv.worlds.match:Nope"], "Nope"),
         (["env=match,"], "env: expected different names with commas between, got 'match,'"),
         (["seed=5:2"], "seed: expected whole numbers such as 0,1,2 or a range such as 0:5, got '5:2'"),
         (["env.coupling=half"], "env.coupling: expected numbers with commas between"),

@@ -110,6 +110,38 @@ def test_gap_is_paired_by_seed(grid):
     assert [gap[name] for name in told._fields] == pytest.approx(list(told))
 
 
+def test_what_was_held_out_is_what_counts(grid):
+    for trial in trials(grid.config):
+        path = grid.folder / "jobs" / trial.name / "result.json"
+        told = json.loads(path.read_text())
+        anchors = {"random": {"J": 0.0}, "oracle": {"J": 2.0}}
+        told["summary"]["held_out"] = {"J": 0.5 if trial.psi == "joint" else 1.0, "success": 0.25, "anchors": anchors}
+        path.write_text(json.dumps(told))
+    summary = conclude(grid, {})
+    forms = summary["cells"][0]["forms"]
+    assert forms["joint"]["scores"] == dict.fromkeys("01234", 0.25) and forms["late"]["scores"]["0"] == 0.5
+    assert forms["joint"]["success"]["value"] == 0.25 and summary["trials"][0]["J"] == 0.5
+
+
+def test_a_claim_is_not_decided_while_a_cell_was_not_measured(grid):
+    assert [one["verdict"] for one in conclude(grid, {})["claims"]] == ["holds"] * 3
+    (grid.folder / "jobs" / "ns-match-0.5" / "result.json").unlink()
+    told = conclude(grid, {"ns-match-0.5": "RuntimeError: out of luck"})["claims"]
+    assert [one["verdict"] for one in told] == ["holds", "not decided", "not decided"]
+    assert told[1]["evidence"].endswith(" NS is not known of match 0.5.")
+
+
+def test_a_form_is_behind_by_a_corrected_test_alone(grid):
+    assert conclude(grid, {})["cells"][-1]["gap"]["p_behind"] == 1.0
+    for path in grid.folder.glob("jobs/*-late-*/result.json"):
+        told = json.loads(path.read_text())
+        told["summary"]["J"] = ORACLE + 0.1
+        path.write_text(json.dumps(told))
+    summary = conclude(grid, {})
+    assert summary["cells"][-1]["gap"]["p_behind"] == 1 / 32
+    assert summary["claims"][2]["verdict"] == "does not hold"
+
+
 def test_anchors_are_scores(grid):
     anchors = conclude(grid, {})["cells"][0]["anchors"]
     expected = {"random": 0, "oracle": 1, "late optimum": 0.75, "joint optimum": 1, "text": 0, "image": 0.25}

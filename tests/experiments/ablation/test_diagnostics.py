@@ -279,3 +279,17 @@ def test_a_projection_meets_new_worlds_at_every_step():
         policy.act(observation, np.ones(2, bool))
         seen.append(policy.seen["image"].copy())
     assert len({one.tobytes() for one in seen}) == 4
+
+
+def test_the_crowd_does_not_draw_what_the_agent_draws(monkeypatch):
+    config, learner = make(*GOTO)
+    policy, seeds = learner.policy, []
+
+    def noted(num_worlds, seed):
+        seeds.append((num_worlds, seed))
+        return policy(num_worlds, seed=seed)
+
+    monkeypatch.setattr(learner, "policy", noted)
+    diagnose(config, learner, episodes=64)
+    (crowd,) = (seed for count, seed in seeds if count == diagnostics._CROWD)
+    assert crowd not in {seed for count, seed in seeds if count != diagnostics._CROWD}

@@ -111,16 +111,17 @@ def test_the_claim_about_estimates_is_of_cells_that_reject_separability(tmp_path
 
 
 def cell_with(gap, ns, score="J", memory="none"):
-    ends = dict(zip(("value", "low", "high", "p_step_down"), gap, strict=True))
+    ends = dict(zip(("value", "low", "high", "p_step_down", "p_behind"), gap, strict=True))
     return {"env": OTHER, "coupling": None, "ns": ns, "gap": ends, "score": score, "memory": memory}
 
 
 @pytest.mark.parametrize(
     ("gap", "may", "may_not"),
     [
-        ((0.3, 0.2, 0.4, 0.03), "joint agents earn more than late ones: gap 0.300 [0.200, 0.400] of J", None),
-        ((-0.3, -0.4, -0.2, 1.0), "joint agents earn less than late ones", None),
-        ((0.1, -0.2, 0.4, 0.4), None, "That the forms differ here: gap 0.100 [-0.200, 0.400] of J, p = 0.4"),
+        ((0.3, 0.2, 0.4, 0.03, 1.0), "joint agents earn more than late ones: gap 0.300 [0.200, 0.400] of J", None),
+        ((-0.3, -0.4, -0.2, 1.0, 0.03), "joint agents earn less than late ones", None),
+        ((-0.3, -0.4, -0.2, 1.0, 0.06), None, "That the forms differ here"),
+        ((0.1, -0.2, 0.4, 0.4, 1.0), None, "That the forms differ here: gap 0.100 [-0.200, 0.400] of J, p = 0.4"),
     ],
 )
 def test_what_a_gap_allows_to_be_said(gap, may, may_not):
@@ -132,11 +133,11 @@ def test_what_a_gap_allows_to_be_said(gap, may, may_not):
 
 
 def test_memory_and_a_missing_oracle_bound_what_can_be_said():
-    told = claims.allowed(cell_with((0.3, 0.2, 0.4, 0.03), estimate(), memory="gru"))["may_not"]
+    told = claims.allowed(cell_with((0.3, 0.2, 0.4, 0.03, 1.0), estimate(), memory="gru"))["may_not"]
     assert any("agents that remember" in text for text in told) and any("not normalised" in text for text in told)
-    told = claims.allowed(cell_with((0.3, 0.2, 0.4, 0.03), estimate(), score="normalised"))
+    told = claims.allowed(cell_with((0.3, 0.2, 0.4, 0.03, 1.0), estimate(), score="normalised"))
     assert not any("not normalised" in text for text in told["may_not"])
-    assert claims.allowed(cell_with((0.3, 0.2, 0.4, 0.03), {"nats": 0.6, "how": "exact"})) is None
+    assert claims.allowed(cell_with((0.3, 0.2, 0.4, 0.03, 1.0), {"nats": 0.6, "how": "exact"})) is None
 
 
 def test_the_text_tells_an_estimate_with_interval_and_p(tmp_path):

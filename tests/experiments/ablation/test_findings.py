@@ -20,13 +20,21 @@ def summary():
         ({"value": 0.3, "low": 0.2, "high": 0.4}, read.OPEN),
         ({"value": 0.02, "low": 0.01, "high": 0.03, "p_step_down": 0.03, "equivalent": True}, read.SLIGHT),
         ({"value": 0.0, "low": -0.01, "high": 0.01, "p_step_down": 0.6, "equivalent": True}, read.EQUAL),
-        ({"value": -0.3, "low": -0.4, "high": -0.2, "p_step_down": 1.0, "equivalent": False}, read.BEHIND),
+        ({"value": -0.3, "low": -0.4, "high": -0.2, "p_behind": 0.03, "equivalent": False}, read.BEHIND),
+        ({"value": -0.3, "low": -0.4, "high": -0.2, "p_behind": 0.3, "equivalent": False}, read.OPEN),
+        ({"value": -0.02, "low": -0.03, "high": -0.01, "p_behind": 0.03, "equivalent": True}, read.SLIGHTLY_BEHIND),
+        ({"value": -0.02, "low": -0.03, "high": -0.01, "p_behind": 0.06, "equivalent": True}, read.EQUAL),
         ({"value": -0.3, "p_step_down": 0.01}, read.OPEN),
         (None, read.OPEN),
     ],
 )
 def test_verdicts(gap, verdict):
     assert read.cells({"cells": [{"env": "match", "gap": gap}]})[0].verdict == verdict
+
+
+def test_the_least_p_is_that_of_the_cell_with_most_seeds(summary):
+    cells = read.cells(changed(summary, 0, gap=summary["cells"][0]["gap"] | {"smallest": 0.125}))
+    assert "No p of a cell can be below 0.031" in findings.seeds(cells)
 
 
 def test_a_trend_that_is_not_significant_is_not_claimed(summary):

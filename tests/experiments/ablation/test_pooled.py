@@ -60,6 +60,16 @@ def test_trials_of_all_tables_are_one_study(tmp_path, capsys):
     assert all("put together after their studies" in told for told in (text, (folder / "report.html").read_text()))
 
 
+def test_trials_of_a_cell_that_were_trained_otherwise_are_no_one_study(tmp_path, capsys):
+    tables = [study(tmp_path / f"{name}.csv", {1.0: 0.5}) for name in "ab"]
+    rows = list(csv.DictReader((tmp_path / "b.csv").read_text().splitlines()))[4:]
+    write(tmp_path / "b.csv", [one | {"command": one["command"] + " steps=1000"} for one in rows])
+    assert main(["study=pooled", f"tables={','.join(tables)}", f"runs={tmp_path / 'runs'}"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and not (tmp_path / "runs").exists()
+    assert "steps 200000 in match-1-joint-0 and 1000 in match-1-joint-2" in error
+
+
 def test_an_environment_without_an_oracle_is_not_normalised(tmp_path, monkeypatch):
     monkeypatch.setattr(pooled, "measure", lambda env: {"ns": None})
     level = "MiniGrid-Empty-5x5-v0"

@@ -144,6 +144,20 @@ def test_estimates_of_ns_stand_apart(tmp_path, summary):
     assert sum("Foreign-v0" in alt for alt in alts if alt.startswith("return gap by")) == 2  # wide and narrow
 
 
+def test_a_world_of_a_module_with_an_underscore_is_in_the_legend(tmp_path, summary):
+    cell = with_estimate(summary, p=0.01)["cells"][-1] | {"env": "_mine:Mine-v0"}
+    assert "_mine:Mine-v0" in report(tmp_path, summary | {"cells": [cell]})  # its only plot, and so its only label
+
+
+def test_scores_without_a_scale_are_no_normalised_return(tmp_path, summary):
+    other = with_estimate(summary, p=0.01)["cells"][-1]
+    alone = said(report(tmp_path, summary | {"cells": [other]}))
+    assert "of return J in Foreign-v0" in alone and "of normalised return in" not in alone
+    assert "From the worst cell" not in alone
+    with_others = report(tmp_path / "mixed", with_estimate(summary, p=0.01))
+    assert "of normalised return in Foreign-v0" not in said(with_others)
+
+
 def test_an_estimate_that_rejects_nothing_is_no_number_above_zero(tmp_path, undrawn, summary):
     told = said(report(tmp_path, with_estimate(summary, p=0.4)))
     assert told.count("not detected") == 3  # in its section, among the cells, and on its card

@@ -10,6 +10,11 @@ from experiments.imagination.jobs import Grid
 from experiments.imagination.plan import ImaginationConfig
 
 
+def put(folder, name, result):
+    (folder / "jobs" / name).mkdir(parents=True, exist_ok=True)
+    (folder / "jobs" / name / "result.json").write_text(json.dumps(result))
+
+
 @pytest.fixture
 def claim(tmp_path, monkeypatch):
     """The verdict on what the product form must lose, of two seeds in a cell that must lose 0.1 nats of two parts."""
@@ -25,8 +30,7 @@ def claim(tmp_path, monkeypatch):
                 "text": 0.0,
             }
         for name, result in found.items():
-            (tmp_path / "jobs" / name).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "jobs" / name / "result.json").write_text(json.dumps(result))
+            put(tmp_path, name, result)
         told = conclude(Grid(ImaginationConfig(), tmp_path), {})["claims"][0]
         assert told["claim"].startswith("Where Eq. (10) fails") and "match-1 signal" in told["evidence"]
         return told["verdict"]
@@ -46,6 +50,20 @@ def test_of_the_signal_as_much_is_lost_as_must_be_and_of_an_observation_at_least
     claim, signal, image, spread, verdict
 ):
     assert claim(signal, image, spread) == verdict
+
+
+def test_a_claim_is_not_decided_while_a_cell_was_not_measured(claim, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "_MEASURED", (("match", (0.0, 1.0)),))
+    for missing in ("exact-match-0", "model-match-0-late-0"):
+        assert claim(0.1, 0.1, 0.0) == OPEN, missing
+        told = conclude(Grid(ImaginationConfig(), tmp_path), {})["claims"]
+        assert [one["verdict"] for one in told[:2]] == [OPEN, OPEN] and "Not known of match-0." in told[1]["evidence"]
+        put(tmp_path, "exact-match-0", {"signal": 0.0, "image": 0.0, "text": 0.0})
+    for seed in (0, 1):
+        for form in ("joint", "late"):
+            put(tmp_path, f"model-match-0-{form}-{seed}", {"signal": 0.2, "image": 0.3, "text": 0.0})
+    told = conclude(Grid(ImaginationConfig(), tmp_path), {})["claims"]
+    assert [one["verdict"] for one in told[:2]] == [HOLDS, HOLDS]
 
 
 def test_without_results_nothing_is_decided(tmp_path):
