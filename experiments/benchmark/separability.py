@@ -15,7 +15,7 @@ _SHAPES = ((2, 2), (4, 2), (8, 2), (16, 2), (32, 2), (64, 2), (4, 3), (4, 4))  #
 def solver(timing: Timing) -> list[Row]:
     """Milliseconds and errors of the exact solver: hostile 2 x 2 x 2 tables, and growing ones beside dit."""
     from unienv.separability.canonical import two_by_two
-    from unienv.separability.tables import feedback_nonseparability
+    from unienv.separability.feedback import feedback_nonseparability
 
     generator = np.random.default_rng(0)
     tables = generator.dirichlet(np.full(8, 0.3), 3000) * (generator.random((3000, 8)) > 0.3)
@@ -35,7 +35,7 @@ def solver(timing: Timing) -> list[Row]:
 
 def _grown(timing: Timing, generator: np.random.Generator) -> list[Row]:
     """Random tables of more values and modalities; the exact solver tells all orders of coupling, dit the whole."""
-    from unienv.separability.tables import feedback_nonseparability
+    from unienv.separability.feedback import feedback_nonseparability
 
     try:
         import dit  # noqa: F401  # pyright: ignore[reportMissingImports]

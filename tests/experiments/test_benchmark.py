@@ -9,7 +9,7 @@ from experiments.benchmark.separability import by_dit
 from experiments.benchmark.timing import Timing, alternate, row
 from experiments.config import ConfigError
 from experiments.run import main
-from unienv.separability.tables import feedback_nonseparability
+from unienv.separability.feedback import feedback_nonseparability
 
 
 def test_cases_take_turns_and_rates_count_work_a_second():

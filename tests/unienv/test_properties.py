@@ -14,9 +14,11 @@ from tests.properties import told
 from unienv.actions import Actions
 from unienv.adapt import make_vector
 from unienv.registry import make_world, parameters_of, world_class
-from unienv.separability import estimate, feedback_nonseparability, output_nonseparability
-from unienv.separability.tables import (
+from unienv.separability import (
+    estimate,
+    feedback_nonseparability,
     feedback_nonseparability_of_cells,
+    output_nonseparability,
     output_nonseparability_of_cells,
 )
 from unienv.separability.transitions import Distinct, Transitions, record

@@ -2,12 +2,14 @@
 
 from unienv.separability.estimate import estimate
 from unienv.separability.exact import exact
-from unienv.separability.ladder import ladder
-from unienv.separability.tables import (
+from unienv.separability.feedback import (
     FeedbackNonseparability,
-    OutputNonseparability,
     feedback_nonseparability,
     feedback_nonseparability_of_cells,
+)
+from unienv.separability.ladder import ladder
+from unienv.separability.outputs import (
+    OutputNonseparability,
     output_nonseparability,
     output_nonseparability_of_cells,
 )

@@ -16,12 +16,8 @@ import numpy as np
 from unienv.separability.codes import first_of, number_rows
 from unienv.separability.draws import LIMIT
 from unienv.separability.enumeration import Kernel, enumerate_world, within
-from unienv.separability.tables import (
-    FeedbackNonseparability,
-    OutputNonseparability,
-    feedback_nonseparability_of_cells,
-    output_nonseparability_of_cells,
-)
+from unienv.separability.feedback import FeedbackNonseparability, feedback_nonseparability_of_cells
+from unienv.separability.outputs import OutputNonseparability, output_nonseparability_of_cells
 from unienv.separability.walk import Cells, walk
 from unienv.world import World
 

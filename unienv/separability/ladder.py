@@ -18,7 +18,7 @@ import numpy as np
 from unienv.separability.draws import LIMIT
 from unienv.separability.enumeration import Kernel, enumerate_world, within
 from unienv.separability.exact import check_law
-from unienv.separability.tables import lump
+from unienv.separability.feedback import lump
 from unienv.separability.walk import walk
 from unienv.world import World
 

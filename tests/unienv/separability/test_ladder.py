@@ -7,8 +7,8 @@ import pytest
 from tests.unienv.separability import toys
 from unienv.registry import make_world
 from unienv.separability.exact import exact
+from unienv.separability.feedback import feedback_nonseparability
 from unienv.separability.ladder import ladder, ladder_of_cells
-from unienv.separability.tables import feedback_nonseparability
 
 
 def grid(rows, columns):
