@@ -19,7 +19,7 @@ from encoders.psi import Psi, partition
 from unienv.modality import TEXT
 from unienv.separability.folds import check_actions
 from unienv.separability.neural import Heads
-from unienv.separability.result import Estimate, clustered_error, conclude, entropy_of, sizes_of, warn_of_little
+from unienv.separability.result import Estimate, clustered_error, conclude, entropy_of, sizes_of, warn_of_information
 from unienv.separability.transitions import Transitions
 
 _DIM, _WIDTH, _QUERIES, _HEADS = 64, 64, 4, 4
@@ -160,7 +160,7 @@ def estimate_by_psi(
         folds=folds,
         net_seeds=1,
         ladder=tuple((d, loss, loss + base) for d, loss in ladder.items()),
-        warnings=(*warn_of_little(information, entropy), *_warnings(ladder)),
+        warnings=(*warn_of_information(information, entropy), *_warnings(ladder)),
     )
 
 

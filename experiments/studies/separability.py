@@ -28,6 +28,7 @@ from unienv.separability.exact import Exact, exact
 from unienv.separability.folds import TooManyActions
 from unienv.separability.ladder import ladder
 from unienv.separability.result import Estimate
+from unienv.separability.rows import rows_of, trivial
 from unienv.separability.shards import find
 from unienv.spelling import nearest
 from unienv.world import World
@@ -152,7 +153,9 @@ def measure(config: SeparabilityConfig, say: Any = print) -> dict[str, Any]:
     behaviour = "uniform actions" if config.policy == "uniform" else f"the agent of {config.policy}"
     study |= {"estimate": None, "rho": f"{behaviour}, the environment's own resets"}
     study["conditioning"] = "the present observation and the action"
-    if config.method in ("auto", "exact") and is_world(str(config.env["id"])):
+    if config.method == "auto" and (told := trivial(config.env)):
+        study["enumeration"] = told
+    elif config.method in ("auto", "exact") and is_world(str(config.env["id"])):
         try:
             study |= _enumerate(config, parameters, say)
             study["conditioning"], study["modalities"] = (study["exact"][k] for k in ("conditioning", "modalities"))
@@ -224,12 +227,12 @@ def _sample(config: SeparabilityConfig, parameters: dict[str, Any], say: Any) ->
     from unienv.separability.estimate import estimate
     from unienv.separability.transitions import record
 
-    say(f"recording {config.samples:,} transitions")
-    envs = make_vector(str(config.env["id"]), min(_WORLDS, max(1, config.samples // 100)), **parameters)
-    try:
-        transitions = record(envs, config.samples, _behaviour(config, envs.num_envs), unseen(config.seed))
-    finally:
-        envs.close()
+    transitions = rows_of(config.env, config.seed) if config.policy == "uniform" else None
+    if transitions is None:
+        say(f"recording {config.samples:,} transitions")
+        num_envs = min(_WORLDS, max(1, config.samples // 100))
+        with closing(make_vector(str(config.env["id"]), num_envs, **parameters)) as envs:
+            transitions = record(envs, config.samples, _behaviour(config, envs.num_envs), unseen(config.seed))
     say(f"estimating from {len(transitions):,} transitions")
     if config.method == "psi":
         from encoders.probe import estimate_by_psi

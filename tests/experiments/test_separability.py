@@ -1,7 +1,9 @@
 import json
 import math
+import sys
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 import unienv
@@ -143,6 +145,26 @@ def test_the_signal_is_named_where_it_alone_is_joint():
         del gym.registry["UniEnv/Made-v0"]
     verdict = reading.verdict(told)
     assert "is separable" in verdict and "signal made of it is not" in verdict and "loses 0.2500" in verdict
+
+
+def test_a_data_set_of_pictures_that_never_recur_is_estimated_from_its_rows(tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    image, label = generator.integers(0, 256, (90, 4, 4, 3)).astype(np.uint8), generator.integers(0, 2, 90)
+    np.savez(tmp_path / "data.npz", text=np.full(90, "what is it"), image=image, label=label)
+    seen = []
+    told = estimate(draw(400))
+    module = sys.modules["unienv.separability.estimate"]
+    monkeypatch.setattr(module, "estimate", lambda rows, *_, **__: seen.append(rows) or told)
+    settings = ["env=dataset", f"env.path={tmp_path / 'data.npz'}", "env.split=all", "study=separability"]
+    auto, exact = (
+        separability.measure(
+            separability.parse([*settings, f"method={method}"], separability.SeparabilityConfig), say=lambda text: None
+        )
+        for method in ("auto", "exact")
+    )
+    assert auto["exact"] is None and "100% of the rows show image that no other shows" in auto["enumeration"]
+    assert [len(rows) for rows in seen] == [90] and len(set(seen[0].episode)) == 90
+    assert exact["exact"] is not None and exact["estimate"] is None and "enumeration" not in exact
 
 
 def test_a_policy_of_another_environment_is_refused(tmp_path, capsys):

@@ -10,7 +10,7 @@ from unienv.separability.calibrate import calibrate
 from unienv.separability.features import describe
 from unienv.separability.folds import Split, split_cells
 from unienv.separability.neural import Heads, Nested, Sizes
-from unienv.separability.result import Estimate, clustered_error, conclude, entropy_of, sizes_of, warn_of_little
+from unienv.separability.result import Estimate, clustered_error, conclude, entropy_of, sizes_of, warn_of_information
 from unienv.separability.transitions import Transitions
 
 _THREADS = 4  # fits at a time
@@ -49,7 +49,7 @@ def by_net(
     information = float((joint + one - less).mean()) + entropy
     warnings = [
         *_warn_of_width(losses[sizes.width] - losses[max(losses)], transitions.episode, float(limit.mean())),
-        *warn_of_little(information, entropy),
+        *warn_of_information(information, entropy),
         *_warn_of_calibration(calibration),
     ]
     return conclude(

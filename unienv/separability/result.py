@@ -133,10 +133,15 @@ def entropy_of(feedback: np.ndarray) -> float:
     return -float(p[p > 0] @ np.log(p[p > 0]))
 
 
-def warn_of_little(information: float, entropy: float) -> tuple[str, ...]:
-    """Whether nets have learned next to nothing of feedback that varies."""
+def warn_of_information(information: float, entropy: float) -> tuple[str, ...]:
+    """Whether nets have learned next to nothing of feedback that varies, or more than there is."""
     if entropy == 0:
         return ("feedback never varied: nothing can be tested",)
+    if information > (1 + _LITTLE) * entropy:
+        return (
+            f"the nets account for {information:.4f} nats where feedback has {entropy:.4f}: sizes are extrapolated too "
+            "far; more transitions would help",
+        )
     if information < _LITTLE * entropy:
         return (
             f"the joint net accounts for {max(0.0, information):.4f} of {entropy:.4f} nats of feedback: what it does "

@@ -36,7 +36,9 @@ class Dataset(World):
     """A row's text and image are shown and its label is asked: with `signal=label`, supervised learning.
 
     Why non-separable: as far as the data are. `exact` measures the law of these rows. That says something of where they
-    come from only if texts and images recur: an image that never does tells its row by itself, which gives NS = 0.
+    come from only if texts and images recur: an image that never does tells its row by itself, which gives NS = 0. Then
+    `unienv.separability.rows.guesses` makes transitions of the rows, from which `estimate` learns on some and is tested
+    on others.
 
     Observation: text (L,), L the words of the longest; image (H, W, 3).
     Actions: the K distinct labels in sorted order. Feedback: success, the guess is the label. Reward: 1 for success.
@@ -80,6 +82,16 @@ class Dataset(World):
             {TEXT: text_space(self.vocabulary, tokens.shape[1]), IMAGE: pixel_space(tuple(self._images.shape[1:]))}
         )
         self.action_space = spaces.Discrete(len(names))
+
+    @property
+    def shown(self) -> Observation:
+        """What the n rows of the split show, by modality (n, ...)."""
+        return {TEXT: self._texts, IMAGE: self._images}
+
+    @property
+    def labels(self) -> Array:
+        """Their labels (n,) int64, numbers of actions."""
+        return self._labels
 
     def initial(self, keys: Keys) -> DatasetState:
         """A uniform row."""
