@@ -32,7 +32,7 @@ SETTINGS = {  # of trials in a world: a version that agents learn, and many epis
         *("env.size=2", "env.num_keys=2", "env.paraphrases=1", "env.horizon=6"),
         *("steps=600000", "ppo.play=0.4", "episodes=2000"),  # attempts are rare: many to learn from
     ),
-    "chase": ("env.num_objects=2", "env.num_motions=2", "steps=200000", "episodes=10000"),
+    "chase": ("env.num_objects=2", "env.num_motions=2", "steps=400000", "episodes=10000"),
     "describe": (
         *("env.size=2", "env.num_colours=2", "env.num_shapes=2", "env.tries=2"),
         *("steps=300000", "episodes=10000"),
