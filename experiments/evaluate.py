@@ -3,7 +3,7 @@
 import contextlib
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from importlib import metadata
@@ -72,6 +72,11 @@ def _measure(config: RunConfig, learner: Learner, envs: Any) -> dict[str, Any]:
     if hasattr(envs, "oracle"):
         anchors["oracle"] = measure(OraclePolicy(envs))
     return asdict(agent) | {"anchors": {name: asdict(value) for name, value in anchors.items()}}
+
+
+def judged(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The evaluation that counts, with its anchors: of what was held out, if the policy was trained on a part."""
+    return summary.get("held_out") or summary
 
 
 def held_out(config: RunConfig) -> RunConfig | None:

@@ -21,6 +21,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from experiments.colophon import configuration
 from experiments.columns import read_columns
+from experiments.evaluate import judged
 from experiments.page import (
     CURVE,
     INK,
@@ -214,29 +215,27 @@ def _course(curve: Curve) -> str:
 
 def _verdict(rows: Sequence[Row], summary: Row, success: Curve | None) -> str:
     if summary:
-        judged, where = _judged(summary)
-        anchors = "".join(f"; {name} {number(scores['success'])}" for name, scores in judged["anchors"].items())
-        return f"Success {_interval(judged, 'success')}{where} after {summary['steps']:,} steps{anchors}."
+        told = judged(summary)
+        anchors = "".join(f"; {name} {number(scores['success'])}" for name, scores in told["anchors"].items())
+        return f"Success {_interval(told, 'success')}{_where(summary)} after {summary['steps']:,} steps{anchors}."
     if not rows:
         return "In progress or interrupted, before the end of the first update."
     last = f"success {number(success.mean[-1])} in training" if success else "no episode has ended"
     return f"In progress or interrupted: {last} after {rows[-1]['steps']:,} steps; no final evaluation yet."
 
 
-def _judged(summary: Row) -> tuple[Row, str]:
-    """The evaluation that counts, and what it is of: what was held out, if the run trained on a part."""
-    held_out = summary.get("held_out")
-    return (summary | held_out, " on what was held out") if held_out else (summary, "")
+def _where(summary: Row) -> str:
+    """What the evaluation that counts is of, if not of all."""
+    return " on what was held out" if summary.get("held_out") else ""
 
 
 def _headline(rows: Sequence[Row], summary: Row, success: Curve | None) -> dict[str, str]:
     """The headline figures: of the final evaluation or, where there is none, of the latest update."""
-    summary, where = _judged(summary)
-    now = summary or {**(rows[-1] if rows else {}), "success": success and success.mean[-1]}
+    now = {**summary, **judged(summary)} or {**(rows[-1] if rows else {}), "success": success and success.mean[-1]}
     notes = {"success_note": "of the latest training episodes", "J_note": "known once the run ends"}
     if summary:
-        notes["success_note"] = f"{_bounds(summary, 'success')} over {summary['episodes']:,} episodes{where}"
-        notes["J_note"] = f"{_bounds(summary, 'J')} at discount {summary['gamma']}"
+        notes["success_note"] = f"{_bounds(now, 'success')} over {now['episodes']:,} episodes{_where(summary)}"
+        notes["J_note"] = f"{_bounds(now, 'J')} at discount {now['gamma']}"
     return {name: number(now.get(name), digits) for name, digits in _DIGITS.items()} | notes
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from experiments.ablation import statistics
 from experiments.ablation.plan import Cell, Trial
 from experiments.config import RunConfig
+from experiments.evaluate import judged
 from experiments.studies import command
 from experiments.studies.reading import ZERO
 from experiments.values import write_value
@@ -43,7 +44,7 @@ class Runs(NamedTuple):
 
     def scores(self, psi: str) -> dict[int, float]:
         """Of a form, by seed."""
-        of = {trial.seed: self.score(trial, judged(one)["J"]) for trial, one in self.of(psi).items()}
+        of = {trial.seed: self.score(trial, judged(one["summary"])["J"]) for trial, one in self.of(psi).items()}
         return {seed: score for seed, score in of.items() if score is not None}
 
     def of(self, psi: str) -> dict[Trial, Found]:
@@ -56,14 +57,9 @@ class Runs(NamedTuple):
         return {seed: joint[seed] - late[seed] for seed in joint if seed in late}
 
 
-def judged(one: Found) -> Found:
-    """What a trial is scored by: its evaluation, of what was held out if it was trained on a part."""
-    return one["summary"].get("held_out") or one["summary"]
-
-
 def scale_of(one: Found) -> Scale:
     """The anchors of a trial."""
-    anchors = judged(one)["anchors"]
+    anchors = judged(one["summary"])["anchors"]
     random, oracle = anchors["random"]["J"], anchors.get("oracle", {}).get("J")
     return Scale(random, oracle if oracle is not None and oracle - random > ZERO else None)
 
@@ -129,7 +125,7 @@ def _anchors(runs: Runs, ladder: Found | None) -> dict[str, float | None]:
 
 
 def _form(runs: Runs, psi: str) -> dict[str, Any]:
-    scores, successes = runs.scores(psi), [judged(one)["success"] for one in runs.of(psi).values()]
+    scores, successes = runs.scores(psi), [judged(one["summary"])["success"] for one in runs.of(psi).values()]
     return {
         "scores": {str(seed): score for seed, score in scores.items()},
         "iqm": statistics.iqm([list(scores.values())], chance())._asdict() if scores else None,

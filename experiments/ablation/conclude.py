@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from experiments.ablation import statistics
-from experiments.ablation.cell import Found, Runs, chance, describe, judged, scale_of
+from experiments.ablation.cell import Found, Runs, chance, describe, scale_of
 from experiments.ablation.claims import allowed, claims, nats_of, said
 from experiments.ablation.plan import DIAL, AblationConfig, Cell, Trial, cells, dial, run_config, trials
 from experiments.ablation.statistics import Estimate
 from experiments.ablation.trial import Grid
 from experiments.ablation.worlds import worlds
-from experiments.evaluate import hardware, versions
+from experiments.evaluate import hardware, judged, versions
 from experiments.jobs import job_folder, results
 from experiments.page import brief
 from experiments.recorder import read_metrics
@@ -161,7 +161,7 @@ def _control(cell: Found) -> dict[str, Any]:
 def _trial(grid: Grid, trial: Trial, groups: Iterable[Runs]) -> dict[str, Any]:
     runs = next(runs for runs in groups if runs.cell == trial.cell)
     one = runs.found.get(trial, {})
-    of = judged(one) if one else {}
+    of = judged(one.get("summary", {}))
     return {
         "name": trial.name,
         "env": trial.cell.env,

@@ -216,10 +216,10 @@ def controls(found: Sequence[Control], margin: float | None) -> str:
 
 def diagnostics(cells: Sequence[CellResult]) -> str:
     """What is left of the return of joint agents when a modality tells of another world, and of their additive part."""
-    known = [(cell.name, shown) for cell in cells if len(shown := probes(cell)) > 1]
-    if not known:
+    told_of = [cell for cell in cells if len(probes(cell)) > 1]
+    if not told_of:
         return ""
-    measure = unit([cell for cell in cells if len(probes(cell)) > 1])
+    known, measure = [(cell.name, probes(cell)) for cell in told_of], unit(told_of)
     names = probe_names(cells)
     looks = {name: (_probe_colour(name), _MARKERS[i % len(_MARKERS)]) for i, name in enumerate(names)}
 

@@ -130,14 +130,14 @@ def absent(config: AblationConfig) -> list[str]:
     """
     one = {cell.env: run_config(config, Trial(cell, "joint", 0)).env for cell in cells(config)}
     worlds = {env: _modalities(settings) for env, settings in one.items()}
-    for env, there in worlds.items():
-        lacking = [psi for psi in config.psi if psi in MODALITIES and psi not in there]
-        nowhere = [psi for psi in lacking if not any(psi in modalities for modalities in worlds.values())]
-        if nowhere or len(lacking) == len(config.psi):
-            has, form = ", ".join(sorted(there & set(MODALITIES))), (nowhere or lacking)[0]
-            raise ConfigError(f"agent.psi: expected forms that {env} has, got {form}; it has {has}")
     single = [psi for psi in config.psi if psi in MODALITIES]
-    return [f"{env} {psi}" for env, there in worlds.items() for psi in single if psi not in there]
+    lacking = {env: [psi for psi in single if psi not in there] for env, there in worlds.items()}
+    nowhere = [psi for psi in single if all(psi in forms for forms in lacking.values())]
+    for env, forms in lacking.items():
+        if nowhere or len(forms) == len(config.psi):
+            has, form = ", ".join(sorted(worlds[env] & set(MODALITIES))), (nowhere or forms)[0]
+            raise ConfigError(f"agent.psi: expected forms that {env} has, got {form}; it has {has}")
+    return [f"{env} {psi}" for env, forms in lacking.items() for psi in forms]
 
 
 def _modalities(env: dict[str, Any]) -> set[str]:

@@ -13,7 +13,7 @@ from experiments.ablation.plan import Cell, Trial
 from experiments.ablation.trial import measure
 from experiments.config import ConfigError, RunConfig, parse
 from experiments.evaluate import hardware, versions
-from experiments.studies import command
+from experiments.studies import command, flat
 from unienv.errors import said
 from unienv.registry import is_world
 
@@ -98,8 +98,7 @@ def _check_alike(first: Done, other: Done) -> None:
 def _trained(run: RunConfig) -> dict[str, Any]:
     """Settings that decide what is learned, but for form and seed."""
     groups = {"env": run.env, "agent": asdict(run.agent) | {"psi": ""}, "ppo": asdict(run.ppo)}
-    told = {f"{name}.{key}": value for name, group in groups.items() for key, value in group.items()}
-    return told | {"steps": run.steps, "until": run.until}
+    return flat(groups | {"steps": run.steps, "until": run.until})
 
 
 def _done(row: dict[str, str]) -> Done:

@@ -15,7 +15,7 @@ from unienv.separability.draws import NotEnumerable
 from unienv.separability.enumeration import enumerate_world
 from unienv.separability.exact import exact
 from unienv.separability.ladder import ladder
-from unienv.separability.rows import trivial
+from unienv.separability.rows import rows_of, trivial
 
 _SEARCH = 10.0  # seconds for the best late fusion
 _DIAGNOSED = 500  # episodes of a diagnostic, at most: each step of one is worth hundreds of the agent's own
@@ -56,7 +56,7 @@ def measure(env: dict[str, Any]) -> dict[str, Any]:
         env: "id" and parameters.
     """
     name, parameters = str(env["id"]), {key: value for key, value in env.items() if key != "id"}
-    if not is_world(name) or trivial(env):
+    if not is_world(name) or trivial(rows_of(env)):
         return {"ns": _estimate(env), "ladder": None}
     world, how = make_world(name, **parameters), "exact"
     try:

@@ -105,7 +105,7 @@ def _check_links(folder: Path) -> None:
 
 def reproduce(config: Any) -> str:
     """The command of a configuration: the settings that differ from the defaults."""
-    mine, default = (_flat(OmegaConf.to_container(OmegaConf.structured(c))) for c in (config, type(config)()))
+    mine, default = (flat(OmegaConf.to_container(OmegaConf.structured(c))) for c in (config, type(config)()))
     changed = {key: value for key, value in mine.items() if key != "env.id" and value != default.get(key)}
     hidden = ("resume", "json", "runs", "study")
     told = [
@@ -123,8 +123,9 @@ def command(*settings: str) -> str:
     return shlex.join(["python", "experiments/run.py", *settings])
 
 
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Settings by their names with dots, of groups in groups."""
     leaves: dict[str, Any] = {}
     for key, value in values.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return leaves

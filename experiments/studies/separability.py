@@ -30,6 +30,7 @@ from unienv.separability.ladder import ladder
 from unienv.separability.result import Estimate
 from unienv.separability.rows import rows_of, trivial
 from unienv.separability.shards import find
+from unienv.separability.transitions import Transitions, record
 from unienv.spelling import nearest
 from unienv.world import World
 
@@ -153,8 +154,10 @@ def measure(config: SeparabilityConfig, say: Any = print) -> dict[str, Any]:
     behaviour = "uniform actions" if config.policy == "uniform" else f"the agent of {config.policy}"
     study |= {"estimate": None, "rho": f"{behaviour}, the environment's own resets"}
     study["conditioning"] = "the present observation and the action"
-    if config.method == "auto" and (told := trivial(config.env)):
-        study["enumeration"] = told
+    rows = rows_of(config.env, config.seed)
+    alone = trivial(rows)
+    if config.method == "auto" and alone:
+        study["enumeration"] = alone
     elif config.method in ("auto", "exact") and is_world(str(config.env["id"])):
         try:
             study |= _enumerate(config, parameters, say)
@@ -165,7 +168,7 @@ def measure(config: SeparabilityConfig, say: Any = print) -> dict[str, Any]:
             study["enumeration"] = str(error)
     if study["exact"] is None or (study["exact"]["small"] and config.method == "auto"):
         try:
-            study |= _sample(config, parameters, say)
+            study |= _sample(config, parameters, rows if alone and config.policy == "uniform" else None, say)
         except TooManyActions as error:
             if study["exact"] is None:
                 raise
@@ -221,13 +224,13 @@ def _dial(name: str, parameters: dict[str, Any], world: World, config: Separabil
     return points
 
 
-def _sample(config: SeparabilityConfig, parameters: dict[str, Any], say: Any) -> dict[str, Any]:
-    """An estimate from recorded transitions."""
+def _sample(
+    config: SeparabilityConfig, parameters: dict[str, Any], transitions: Transitions | None, say: Any
+) -> dict[str, Any]:
+    """An estimate from transitions; recorded where none are given."""
     from experiments.evaluate import unseen
     from unienv.separability.estimate import estimate
-    from unienv.separability.transitions import record
 
-    transitions = rows_of(config.env, config.seed) if config.policy == "uniform" else None
     if transitions is None:
         say(f"recording {config.samples:,} transitions")
         num_envs = min(_WORLDS, max(1, config.samples // 100))

@@ -22,9 +22,8 @@ def rows_of(env: Mapping[str, Any], seed: int = 0) -> Transitions | None:
     return guesses(Dataset(**parameters), seed)
 
 
-def trivial(env: Mapping[str, Any]) -> str | None:
+def trivial(rows: Transitions | None) -> str | None:
     """Why exact figures of a data set would say nothing of where its rows come from; None where they may."""
-    rows = rows_of(env)
     shares = {} if rows is None else recurring(rows)
     name = min(shares, key=shares.__getitem__, default=None)
     if name is None or shares[name] >= _LEAST:

@@ -52,5 +52,6 @@ def test_what_recurs_is_told_by_modality(path):
 
 
 def test_exact_figures_say_nothing_where_a_modality_tells_its_row(path):
-    assert trivial({"id": "dataset", "path": path(2)}) is None and trivial({"id": "match"}) is None
-    assert "of the rows show image that no other shows" in trivial({"id": "dataset", "path": path(100)})
+    assert trivial(rows_of({"id": "dataset", "path": path(2)})) is None
+    assert rows_of({"id": "match"}) is None and trivial(None) is None
+    assert "of the rows show image that no other shows" in trivial(rows_of({"id": "dataset", "path": path(100)}))
