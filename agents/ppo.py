@@ -59,8 +59,8 @@ def improve(
     Returns:
         Means over the update: policy_loss, value_loss, feedback_loss (nats a step), evolution_loss (nats a step, 0
         where nobody foresees what follows), entropy, kl (of the old from the new policy), clipped (share of ratios
-        outside the clip range), grad_norm; explained_variance (of the returns by the values) and spread (standard
-        deviation of the advantages).
+        outside the clip range), grad_norm; explained_variance (of the returns by the values) and spread (what
+        advantages were divided by).
     """
     advantages = generalised_advantages(
         rollout.rewards,
@@ -72,7 +72,7 @@ def improve(
         config.lam,
     )
     returns = advantages + rollout.values
-    explained = 1.0 - (returns - rollout.values).var() / returns.var().clamp(min=1e-8)
+    explained = 1.0 - advantages.var(correction=0) / returns.var(correction=0).clamp(min=1e-8)
     mean, deviation = _moments(advantages)
     spread = deviation if spread is None else spread
     advantages = (advantages - mean) / (spread + 1e-8)
@@ -130,6 +130,6 @@ def _minibatches(num_worlds: int, config: PPOConfig, generator: Generator) -> It
 
 
 def _moments(advantages: Tensor) -> tuple[float, float]:
-    """Mean and standard deviation over the rollouts of all workers."""
-    mean, square = all_reduce_mean(torch.stack([advantages.mean(), advantages.square().mean()])).tolist()
-    return mean, max(0.0, square - mean**2) ** 0.5
+    """Mean and standard deviation over the rollouts of all workers, in two passes: squares less a square cancel."""
+    mean = all_reduce_mean(advantages.mean())
+    return mean.item(), all_reduce_mean((advantages - mean).square().mean()).sqrt().item()

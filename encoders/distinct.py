@@ -24,8 +24,12 @@ class Distinct(NamedTuple):
     which: Tensor
 
     def select(self, index: Tensor) -> "Distinct":
-        """The same for entries `index` of the batch."""
-        return Distinct(self.items, self.which[index])
+        """The same for entries `index` of the batch, with their own items alone where an item is a whole entry.
+
+        A whole utterance is dear to encode. Patches are cheap, and their many places would have to be sorted.
+        """
+        chosen = Distinct(self.items, self.which[index])
+        return chosen.compact() if chosen.which.ndim == 1 else chosen
 
     def compact(self) -> "Distinct":
         """The same batch without items that stand nowhere in it."""

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -139,6 +141,20 @@ def test_explained_variance_is_one_for_true_values_and_zero_for_none():
     assert run(network, rollout._replace(rewards=rewards))["explained_variance"] == pytest.approx(0.0, abs=1e-6)
     true = rollout._replace(rewards=rewards, values=rewards)
     assert run(network, true)["explained_variance"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("mean", [0.7, 1e4])
+def test_advantages_that_are_far_from_zero_keep_their_spread(mean):
+    network, rollout = begin(worlds=64)
+    rewards = mean + 2.0 * taken(rollout)
+    told = run(network, rollout._replace(rewards=rewards))
+    assert told["spread"] == pytest.approx(float(rewards.double().std(correction=0)), rel=1e-3)
+
+
+def test_one_step_of_one_world_is_enough():
+    network, rollout = begin(worlds=1, steps=1)
+    told = run(network, rollout)
+    assert told["spread"] == 0.0 and all(math.isfinite(value) for value in told.values())
 
 
 def test_feedback_learns_what_an_action_earns_and_ends():

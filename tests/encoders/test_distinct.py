@@ -124,6 +124,13 @@ def test_select_is_indexing():
     assert torch.equal(chosen.items[chosen.which], tokens[index])
 
 
+def test_selected_utterances_stand_alone_and_selected_patches_keep_their_company():
+    tokens = torch.tensor([[3, 0], [1, 2], [3, 0], [0, 3]])
+    assert len(distinct_rows(tokens).select(torch.tensor([2, 0])).items) == 1
+    patches = distinct_patches(pixels(4, 16, 16, 3))
+    assert len(patches.select(torch.tensor([0])).items) == len(patches.items)
+
+
 def test_merged_utterances_are_those_of_the_concatenation():
     batches = [torch.randint(0, 2, (n, 3), generator=torch.Generator().manual_seed(n)) for n in (1, 4, 9)]
     merged = Distinct.merge([distinct_rows(batch) for batch in batches])
