@@ -86,7 +86,7 @@ def _page(folder: Path) -> str:
     if len({len(step.connected) for step in known}) > 1:
         known = [step._replace(connected=()) for step in known]
     total = _total(known)
-    small = f"Exact figures are of a small version: {settings(exact.get('parameters'))}." if exact.get("small") else ""
+    small, dial = _small(exact), _small(exact.get("dial_of"))
     modalities = " and ".join(map(str, rows_of(study.get("modalities"), str)))
     dots = points_of(estimate.get("calibration"), 0, 1)
     square = partial(page.line, size=(3.6, 3.3), alt="estimated by true nats", palette=_PALETTE, colour=CURVE)
@@ -106,7 +106,8 @@ def _page(folder: Path) -> str:
         "env": study.get("env") or folder.name,
         "about": "; ".join(part for part in (modalities, settings(study["parameters"])) if part),
         "verdict": study.get("verdict") or "No verdict noted.",
-        "version": small,
+        "version": small and f"Of a {small}.",
+        "dial_version": dial and f"Of a {dial}.",
         "command": study.get("command") or "n/a",
         **_headline(total, len(steps), study),
     }
@@ -114,16 +115,21 @@ def _page(folder: Path) -> str:
     see = f'<p><a href="#starved">{warned} warning{"s" * (warned > 1)}</a> about the estimate, see below.</p>'
     took = number(finite(study.get("seconds")), 1)
     elements = {
-        "alerts": (f"<p>{escape(small)}</p>" if small else "") + (see if warned else ""),
+        "alerts": (f"<p>{escape(f'Exact figures are of a {small}.')}</p>" if small else "") + (see if warned else ""),
         "machine": page.table([("seconds", took), *study["versions"].items(), *study["hardware"].items()]),
     }
     return page.assemble(_TEMPLATE.read_text(encoding="utf-8"), fields, elements, sections)
 
 
+def _small(told: Any) -> str:
+    """The small version that figures are of; nothing where they are of the world as it was given."""
+    return f"small version: {settings(told.get('parameters'))}" if isinstance(told, dict) and told.get("small") else ""
+
+
 def _headline(total: Parts | None, steps: int, study: Row) -> Elements:
     """The four figures; of the estimate where what is exact is only a small version."""
     exact, ladder, estimate = study["exact"], study["ladder"], study["estimate"]
-    of = ", small version" * bool(exact.get("small"))
+    of, of_gap = (", small version" * bool(told.get("small")) for told in (exact, ladder))
     value, whole, gap = finite(estimate.get("nonseparability")), None, finite(ladder.get("gap"))
     ns, note, share, p = "n/a", "nats", None, brief(finite(estimate.get("p_value")))
     if total and not (of and value is not None):
@@ -146,7 +152,7 @@ def _headline(total: Parts | None, steps: int, study: Row) -> Elements:
         "share": percent(share),
         "share_note": "nothing to share" if whole is None else f"of {nats(whole)} nats",
         "gap": "at most " * (gap is not None and ladder.get("certified") is not True) + nats(gap),
-        "gap_note": "no ladder" if gap is None else f"joint less late fusion{of}",
+        "gap_note": "no ladder" if gap is None else f"joint less late fusion{of_gap}",
         **dict(zip(("fourth", "fourth_value", "fourth_note"), fourth, strict=True)),
     }
 

@@ -18,7 +18,7 @@ from agents.network import AgentConfig
 from agents.ppo import PPOConfig
 from experiments.values import check_plain, read_value, read_yaml
 from unienv.errors import said
-from unienv.registry import parameters_of, world_class, world_names
+from unienv.registry import is_world, parameters_of, world_class
 from unienv.spelling import nearest
 
 Config = TypeVar("Config")
@@ -35,7 +35,7 @@ class ConfigError(ValueError):
 class RayConfig:
     """Distribution over processes."""
 
-    workers: int = 0  # 0 trains in this process; N >= 1 trains N replicas on Ray
+    workers: int = 0  # on Ray, replicas of a training or jobs of a study; 0 for none and all in this process
     address: str | None = None  # of a running cluster ("auto" finds one here); none starts Ray on this machine
 
 
@@ -118,7 +118,7 @@ def build(values: dict[str, Any], kind: type[Config] = RunConfig) -> Config:
         raise ConfigError(f"env: expected a group of settings with an id, got {values['env']!r}")
     if env is not None:
         values = {**values, "env": {**env, **values.get("env", {})}}
-    config: Any = _typed(kind, values)
+    config: Any = _typed(kind, _with_none(values, get_type_hints(kind)))
     if env is not None:
         config.env = _check_environment(config.env)
     _check_ranges(config, known)
@@ -167,9 +167,22 @@ def _typed(kind: type, values: dict[str, Any]) -> Any:
         raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from None
 
 
+def _with_none(values: dict[str, Any], hints: dict[str, Any]) -> dict[str, Any]:
+    """The same settings with None for the word none, where none is a value."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        hint = hints.get(key)
+        if isinstance(value, dict) and is_dataclass(hint):
+            found[key] = _with_none(value, get_type_hints(hint))
+        else:
+            found[key] = None if value == "none" and NoneType in get_args(hint) else value
+    return found
+
+
 def _check_key(key: str, known: list[str]) -> None:
     if key not in known:
-        near = nearest(key, known)
+        meant = [name for name in known if name.rpartition(".")[2] == key]  # psi for agent.psi
+        near = meant[0] if len(meant) == 1 else nearest(key, known)
         raise ConfigError(f"there is no setting {key!r}; did you mean {near!r}?")
 
 
@@ -189,7 +202,7 @@ def _check_environment(env: dict[str, Any]) -> dict[str, Any]:
     name = env["id"]
     if not isinstance(name, str):
         raise ConfigError(f"env: expected the name of an environment, got {name!r}")
-    if name not in world_names() and (":" in name or not name.startswith("UniEnv/")):
+    if ":" in name or not (is_world(name) or name.startswith("UniEnv/")):
         return env
     try:
         kind, _ = world_class(name)
@@ -197,12 +210,13 @@ def _check_environment(env: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError(str(error)) from None
     known = [key for key in parameters_of(kind) if key not in ("backend", "device")]
     hints = get_type_hints(kind.__init__)
+    env = _with_none(env, hints)
     for key, value in env.items():
         if key == "id":
             continue
         if key not in known:
-            near = nearest(key, known)
-            raise ConfigError(f"{name} has no setting {'env.' + key!r}; did you mean 'env.{near}'?")
+            near = f"did you mean 'env.{nearest(key, known)}'?" if known else "it has none"
+            raise ConfigError(f"{name} has no setting {'env.' + key!r}; {near}")
         _check_type(f"env.{key}", value, hints.get(key, object))
     return env
 
@@ -230,7 +244,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "vae.mask_ratio": (0.0, 1.0), "prior.width": (4, 1 << 14), "prior.layers": (1, 256), "prior.heads": (1, 256),
     "prior.block": (1, 1024), "latent.vae": (0.0, 1e3), "latent.flow": (0.0, 1e3), "latent.reference": (0.0, 1e3),
     "margin": (1e-6, 1.0), "samples": (100, 1e8), "history": (1, 16), "horizon": (1, 1 << 16), "null": (19, 10_000),
-    "seeds": (1, 1000),
+    "seeds": (1, 1000), "port": (0, 65535),
 }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from unienv.registry import is_world, parameters_of, world_class
 from unienv.render import picture
 
 SLOTS = 64  # slots of an evaluation
-_FRAMES, _EPISODES = 200, 8  # at most, to watch
+_FRAMES, _EPISODES = 200, 8  # at most, to watch: browsers draw no endless sheet of frames
 UNSEEN = 1 << 52  # seeds of evaluation lie above it, those of training below
 
 
@@ -128,9 +128,10 @@ def episodes(config: RunConfig, learner: Learner, envs: Any) -> Iterator[tuple[l
 def watch(config: RunConfig, learner: Learner, path: Path) -> None:
     """A few episodes of the policy as arrays: frames, text, action, said, probabilities, reward, episode and success.
 
-    Of actions with several parts `said` tells the words, `action` the first part, and there are no probabilities.
+    They are of the split that counts, see `judged`; the last one is cut where frames would be too many. Of actions with
+    several parts `said` tells the words, `action` the first part, and there are no probabilities.
     """
-    envs: Any = make_envs(config.env, 1, torch.device("cpu"))
+    envs: Any = make_envs((held_out(config) or config).env, 1, torch.device("cpu"))
     rows: list[dict[str, Any]] = []
     for episode, (moments, success) in enumerate(islice(episodes(config, learner, envs), _EPISODES)):
         rows += [_row(one, envs.vocabulary) | {"episode": episode, "success": success} for one in moments]
@@ -140,7 +141,7 @@ def watch(config: RunConfig, learner: Learner, path: Path) -> None:
     if isinstance(space, Discrete):
         numbers = range(int(space.start), int(space.start + space.n))
         names["action_names"] = np.array([_say(envs, action) for action in numbers])
-    write_columns(path, rows, names)
+    write_columns(path, rows[:_FRAMES], names)
     envs.close()
 
 

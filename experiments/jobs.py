@@ -5,6 +5,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -41,8 +42,14 @@ def look(folder: Path, name: str) -> Step | None:
     records = read_metrics(place)
     if not records:
         return None
-    done, total = records[-1]["steps"], load(place).steps
+    done, total = records[-1]["steps"], _steps(place)
     return Step(done, total, f"{done:,}/{total:,} steps")
+
+
+@cache
+def _steps(place: Path) -> int:
+    """For how long a job trains, which is asked for twice a second."""
+    return load(place).steps
 
 
 def results(folder: Path) -> dict[str, Any]:

@@ -47,13 +47,15 @@ class Progress:
     def __enter__(self) -> "Progress":
         """Start drawing."""
         self._bar.start()
-        self._thread.start()
+        if not self._bar.disable:  # else there is nobody to look for
+            self._thread.start()
         return self
 
     def __exit__(self, *failure: object) -> None:
         """Stop drawing."""
         self._ended.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._bar.stop()
 
     def _watch(self) -> None:

@@ -24,9 +24,10 @@ from rich.text import Text
 
 from agents.checkpoint import newest
 from agents.distributed import RayLostError
-from experiments.config import ConfigError, to_yaml
+from experiments.config import ConfigError, RunConfig
 from experiments.lock import InUseError, alone
 from experiments.studies import STUDIES
+from experiments.usage import studies, usage
 from unienv.aside import write_aside
 from unienv.errors import named, said
 from unienv.spelling import nearest
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
     try:
         study = _study(arguments)
         if {"-h", "--help", "help"} & set(arguments):
-            print(f"{__doc__}\n{to_yaml(study.CONFIG())}")
+            print(usage(study) if study.CONFIG is not RunConfig else f"{__doc__}\n{studies()}\n\n{usage(study)}")
             return 0
         config, folder = study.prepare(arguments)
     except ValueError as error:
@@ -101,6 +102,8 @@ def _lies_in(name: str | None, folder: Path) -> bool:
 
 
 def _go_on(config: Any, folder: Path) -> str:
+    if not hasattr(config, "resume"):
+        return "start again"
     study = "" if config.study == "training" else f"study={config.study} "
     return f"continue with {study}resume={folder}"
 
@@ -114,6 +117,7 @@ def _study(arguments: list[str]) -> ModuleType:
 
 
 if __name__ == "__main__":
+    sys.path.pop(0)  # the folder of this file, whose modules are called as a user's may be
     sys.path.append(os.getcwd())  # where a module of the user's own lies, for env=module:Id
     try:
         sys.exit(main(sys.argv[1:]))

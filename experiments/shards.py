@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from agents.distributed import TRIES, session, worker_environment
+from agents.distributed import PULSE, TRIES, session, worker_environment
 from experiments.config import RayConfig
 from unienv.errors import said
 from unienv.separability.plugin import fit, infer
@@ -87,8 +87,8 @@ def _watched(bar: Progress, told: str, shards: Sequence[Shard], results: Results
 def _hands(config: RayConfig) -> Iterator[Callable[..., Results]]:
     """What does some work on each shard: (work, shards, what all share) -> results in the order in which they come."""
     if config.workers:
-        with session(config.workers, config.address):
-            yield partial(_on_ray, config)
+        with session(config.workers, config.address) as check:
+            yield partial(_on_ray, config, check)
     else:
         yield _here
 
@@ -98,7 +98,7 @@ def _here(work: Work, shards: Sequence[Shard], *shared: Any) -> Results:
         yield shard, work(shard.path, *shared)
 
 
-def _on_ray(config: RayConfig, work: Work, shards: Sequence[Shard], *shared: Any) -> Results:
+def _on_ray(config: RayConfig, check: Callable[[], None], work: Work, shards: Sequence[Shard], *shared: Any) -> Results:
     import ray
     from ray.exceptions import RayError, RayTaskError
 
@@ -114,11 +114,13 @@ def _on_ray(config: RayConfig, work: Work, shards: Sequence[Shard], *shared: Any
             running[remote.remote(shard.path.resolve(), *handles)] = shard
         if not running:
             return
-        (first, *_), _ = ray.wait(list(running))
-        shard = running.pop(first)
-        try:
-            yield shard, ray.get(first)
-        except RayTaskError as error:
-            raise error.cause from None
-        except RayError as error:
-            raise RuntimeError(f"{shard.path}: {said(error)}") from None
+        done, _ = ray.wait(list(running), timeout=PULSE)
+        check()  # before what ended with it is taken for a failure of its own
+        for reference in done:
+            shard = running.pop(reference)
+            try:
+                yield shard, ray.get(reference)
+            except RayTaskError as error:
+                raise error.cause from None
+            except RayError as error:
+                raise RuntimeError(f"{shard.path}: {said(error)}") from None

@@ -11,7 +11,6 @@ short episodes with fixed seeds, so that every process finds the same vocabulary
 
 import contextlib
 import copy
-import importlib
 import inspect
 import re
 import sys
@@ -37,7 +36,15 @@ from unienv.modality import (
     pixel_space,
     text_space,
 )
-from unienv.registry import world_id, world_ids, world_names
+from unienv.registry import (
+    check_parameters,
+    import_module,
+    imported_id,
+    world_class,
+    world_id,
+    world_ids,
+    world_names,
+)
 from unienv.spelling import nearest
 from unienv.words import MAX_IDS, split_words
 from unienv.worlds.dataset import dataset as dataset
@@ -71,6 +78,7 @@ def make_env(name: str, render_mode: str | None = None, **parameters: Any) -> gy
     if render_mode is not None:  # which not every constructor takes
         parameters["render_mode"] = render_mode
     if spec.id in world_ids():
+        _check_world(spec, parameters)
         return gym.make(spec, **parameters)
     return Adapted(_make(spec, parameters), *_survey(spec, parameters))
 
@@ -98,6 +106,7 @@ def make_vector(
     """
     spec = _find_spec(name)
     if spec.id in world_ids():
+        _check_world(spec, parameters)
         if (backend, device) != ("numpy", None):  # which not every world knows
             parameters |= {"backend": backend, "device": device}
         return gym.make_vec(spec, num_envs, autoreset_mode=autoreset_mode, **parameters)
@@ -183,22 +192,23 @@ class AdaptedVectorEnv(SyncVectorEnv):
 
 def _find_spec(name: str) -> EnvSpec:
     """The spec behind a world's short name, an id or "module:Id", once what registers it is imported."""
-    module, _, id = name.rpartition(":")
-    hint = f"there is no module {module!r} for {name!r}; install it or run where it can be imported"
-    if id not in gym.registry and not module and id.lower().startswith(("babyai-", "minigrid-")):
-        module, hint = "minigrid", f"{name!r} needs minigrid; pip install 'unienv-lab[minigrid]'"
-    try:
-        if module:
-            importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(f"{error.name}."):  # something that the module imports itself is missing
-            raise
-        raise ValueError(hint) from None
+    id = imported_id(name)
+    if id not in gym.registry and id.lower().startswith(("babyai-", "minigrid-")):
+        try:
+            import_module("minigrid", name)
+        except ValueError:
+            raise ValueError(f"{name!r} needs minigrid; pip install 'unienv-lab[minigrid]'") from None
     spec = gym.registry.get(id) or gym.registry.get(world_id(id))
     if spec is None:
         closest = nearest(id, [*world_names(), *gym.registry])
         raise ValueError(f"there is no environment {name!r}; did you mean {closest!r}?")
     return spec
+
+
+def _check_world(spec: EnvSpec, parameters: dict[str, Any]) -> None:
+    """A world is the one that its id names: by a parameter of that name settings could import any module."""
+    if "world" in parameters:
+        check_parameters(world_class(spec.id)[0], {"world": parameters["world"]})
 
 
 def _modality_keys(env: gym.Env) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+from types import ModuleType
 from typing import Any
 
 import gymnasium as gym
@@ -82,10 +83,12 @@ def world_class(name: str) -> tuple[type[World], dict[str, Any]]:
     """The class behind a world's name, id or entry point, and the parameters it was registered with.
 
     "module:UniEnv/Mine-v0" imports the module, which registers the id, as in Gymnasium.
+
+    Raises:
+        ValueError: one line, for a name behind which there is no world.
     """
     if re.fullmatch(r"[\w.]+:.*-v\d+", name):
-        module, _, name = name.partition(":")
-        importlib.import_module(module)
+        name = imported_id(name)
     entry_point, parameters = name, {}
     if ":" not in name:
         spec = gym.registry.get(name) or gym.registry.get(world_id(name))
@@ -96,20 +99,52 @@ def world_class(name: str) -> tuple[type[World], dict[str, Any]]:
         parameters = dict(spec.kwargs)
         entry_point = parameters.pop("world")
     module, _, attribute = entry_point.partition(":")
-    return getattr(importlib.import_module(module), attribute), parameters
+    kind = getattr(import_module(module, entry_point), attribute, None)
+    if not (isinstance(kind, type) and issubclass(kind, World)):
+        raise ValueError(f"{entry_point!r} is no world; expected module:Class of a unienv.World")
+    return kind, parameters
 
 
 def is_world(name: str) -> bool:
-    """Whether an environment is a `World` by its name ("match") or id ("UniEnv/Match-v0", "module:UniEnv/Mine-v0")."""
+    """Whether an environment is a `World` by its name ("match") or id ("UniEnv/Match-v0", "module:UniEnv/Mine-v0").
+
+    Raises:
+        ValueError: one line, for a module that is not there.
+    """
+    id = imported_id(name)
+    return (world_id(id) or id) in world_ids()
+
+
+def imported_id(name: str) -> str:
+    """The id in "module:Id", once the module that registers it is imported; a name without a module as it is.
+
+    Raises:
+        ValueError: as `import_module`.
+    """
     module, _, id = name.rpartition(":")
     if module:
-        importlib.import_module(module)
-    return (world_id(id) or id) in world_ids()
+        import_module(module, name)
+    return id
+
+
+def import_module(module: str, name: str) -> ModuleType:
+    """A module of the user's own, for what is called `name`.
+
+    Raises:
+        ValueError: one line, when it is not there; what it raises itself goes on.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):  # something that the module imports itself is missing
+            raise
+        hint = "install it or run where it can be imported"
+        raise ValueError(f"there is no module {module!r} for {name!r}; {hint}") from None
 
 
 def world_id(name: str) -> str:
     """Gymnasium id of a short name: "match" -> "UniEnv/Match-v0" (the highest version registered)."""
-    versions = [id for id in world_ids() if id.partition("/")[2].rpartition("-v")[0].lower() == name.lower()]
+    versions = [id for id in world_ids() if id.partition("/")[2].rpartition("-v")[0].lower() == name]
     return max(versions, key=lambda id: int(id.rpartition("-v")[2]), default="")
 
 
@@ -125,7 +160,8 @@ def world_names() -> list[str]:
 
 def parameters_of(kind: type[World]) -> dict[str, inspect.Parameter]:
     """Constructor parameters of a world, by name."""
-    return {name: p for name, p in inspect.signature(kind).parameters.items() if p.kind is not p.VAR_KEYWORD}
+    named = inspect.signature(kind).parameters.items()
+    return {name: p for name, p in named if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
 def needs(kind: type[World]) -> list[str]:
@@ -138,10 +174,8 @@ def check_parameters(kind: type[World], parameters: dict[str, Any]) -> None:
     known = parameters_of(kind)
     for name in parameters:
         if name not in known:
-            raise UnknownParameter(
-                f"{kind.__name__} got an unexpected keyword argument {name!r}; did you mean "
-                f"{nearest(name, list(known))!r}? It takes {', '.join(known)}"
-            )
+            near = f"did you mean {nearest(name, known)!r}? It takes {', '.join(known)}" if known else "it takes none"
+            raise UnknownParameter(f"{kind.__name__} got an unexpected keyword argument {name!r}; {near}")
 
 
 def register_builtin_worlds() -> None:

@@ -13,5 +13,6 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The most similar of some names, for "did you mean"."""
-    return difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)[0]
+    """The most similar of some names, of which there must be one, for "did you mean"."""
+    known = {name.casefold(): name for name in names}
+    return known[difflib.get_close_matches(name.casefold(), list(known), n=1, cutoff=0.0)[0]]

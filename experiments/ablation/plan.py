@@ -46,21 +46,25 @@ SETTINGS = {  # of trials in a world: a version that agents learn, and many epis
     "BabyAI-GoToObjS4-v0": ("steps=40000", *_FEW),
     "BabyAI-OpenRedDoor-v0": ("steps=60000", *_FEW),
 }
+_MADE = {"internal": True}  # of other arguments: it can't be given by its own name
 _OTHERS = ("steps=500000",)  # worlds without an entry there
 
 
 @dataclass
 class AblationConfig:
-    """One study. Any setting of a training run may be given besides, and holds for all trials."""
+    """One study. Lists such as env=match,goto, env.coupling=0,0.5,1, agent.psi=joint,late and seed=0:5 make the grid.
+
+    Any other setting of a training run may be given besides, and holds for all trials.
+    """
 
     study: str = "ablation"
     preset: str = "quick"  # quick or full: the grid, of which any part that is given besides is replaced
-    worlds: list[str] = field(default_factory=list)  # or other environments
-    coupling: list[float] = field(default_factory=list)  # where a world has that dial
-    psi: list[str] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=list)
-    absent: list[str] = field(default_factory=list)  # found on checking: forms of a modality that a world lacks
-    trial: list[str] = field(default_factory=list)  # settings of all trials, key=value
+    worlds: list[str] = field(default_factory=list, metadata=_MADE)  # or other environments
+    coupling: list[float] = field(default_factory=list, metadata=_MADE)  # where a world has that dial
+    psi: list[str] = field(default_factory=list, metadata=_MADE)
+    seeds: list[int] = field(default_factory=list, metadata=_MADE)
+    absent: list[str] = field(default_factory=list, metadata=_MADE)  # forms of a modality that a world lacks
+    trial: list[str] = field(default_factory=list, metadata=_MADE)  # settings of all trials, key=value
     margin: float = 0.05  # of normalised return, within which a gap counts as none
     ray: RayConfig = field(default_factory=lambda: RayConfig(workers=cores()))  # trials side by side
     runs: str = "runs"  # folder of run folders
@@ -118,7 +122,7 @@ def has_dial(env: str) -> bool:
     """Whether a world's coupling can be set."""
     try:
         return "coupling" in parameters_of(world_class(env)[0])
-    except (ValueError, ImportError, AttributeError):  # an environment that is none of ours, or none at all
+    except (ValueError, ImportError):  # an environment that is none of ours, or none at all
         return False
 
 

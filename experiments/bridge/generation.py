@@ -13,8 +13,6 @@ from encoders.text.corpus import Corpus, Sentences
 from encoders.text.generation import words
 from experiments.bridge.measure import read
 
-_QUANTILE = 1.96  # of 95%
-
 
 def generation(
     texts: Sequence[str], corpus: Corpus, length: int, generator: Generator, orders: Sequence[int] = (1, 2, 3, 4)
@@ -53,11 +51,5 @@ def generation(
 
 
 def proportion(share: float, n: int) -> dict[str, Any]:
-    """A share as a mean, whose error tells the farther end of Wilson's interval: > 0 where the share is 0 or 1 too.
-
-    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927. Of 95%: 1.96 errors.
-    """
-    square = _QUANTILE**2 / n
-    centre = (share + square / 2.0) / (1.0 + square)
-    half = _QUANTILE / (1.0 + square) * math.sqrt(share * (1.0 - share) / n + square / (4.0 * n))
-    return {"value": share, "error": (half + abs(centre - share)) / _QUANTILE, "n": n}
+    """A share of n draws as a mean with its standard error; its interval is for who reads it, by n where that is 0."""
+    return {"value": share, "error": math.sqrt(share * (1.0 - share) / n), "n": n}

@@ -39,6 +39,8 @@ _WORLDS = 256  # recorded side by side
 _DIAL = (0.0, 0.25, 0.5, 0.75, 1.0)
 _SEARCH = 20.0  # seconds for the best late fusion
 # Settings that have a use with data=
+_SAMPLED = ("samples", "table", "net", "psi")
+_OF_EXACT, _OF_SAMPLES = ("history", "horizon"), ("samples", "policy")
 _OF_DATA = ("study", "data", "method", "seed", "ray.workers", "ray.address", "runs", "json")
 
 
@@ -72,6 +74,9 @@ def prepare(arguments: list[str]) -> tuple[SeparabilityConfig, Path]:
     given = {argument.partition("=")[0] for argument in arguments}
     if "data" in given:
         return _prepare_data(config, given)
+    useless = _OF_EXACT if config.method in _SAMPLED else _OF_SAMPLES if config.method == "exact" else ()
+    for key in sorted(given.intersection(useless)):
+        raise ConfigError(f"{key} has no use with method={config.method}")
     if config.ray != RayConfig():
         raise ConfigError("ray.workers count shards of data=, and an environment was given")
     if config.policy != "uniform":
@@ -191,16 +196,18 @@ def _enumerate(config: SeparabilityConfig, parameters: dict[str, Any], say: Any)
         say(f"enumerating the small version: {parameters}")
         kernel, told = _measured(world, config)
     say("searching the best late fusion")
-    rungs = ladder(kernel, seconds=_SEARCH if small or not world.small else _SEARCH / 5)
+    rungs, climbed = ladder(kernel, seconds=_SEARCH if small or not world.small else _SEARCH / 5), parameters
+    reduced = {**parameters, **(world.small or {})}
     if not rungs.certified and not small and world.small:
-        reduced = {**parameters, **world.small}
-        rungs = ladder(make_world(name, **reduced), config.horizon, _SEARCH)
+        rungs, climbed = ladder(make_world(name, **reduced), config.horizon, _SEARCH), reduced
         rungs = replace(rungs, decision=f"{rungs.decision}; small version {settings(world.small)}")
     say("turning the dial")
     plain = {"parameters": parameters, "small": small, "dial": _dial(name, parameters, world, config)}
     plain |= {"rho": told.rho, "conditioning": told.conditioning, "states": told.states, "length": told.length}
     plain |= {"modalities": told.modalities, "steps": [asdict(step) for step in told.steps]}
+    plain |= {"dial_of": {"parameters": reduced, "small": small or reduced != parameters}}
     gap = {"gap": rungs.gap, "gap_bound": rungs.gap_bound, "certified": rungs.certified}
+    gap |= {"small": small or climbed != parameters}
     return {"exact": plain, "ladder": asdict(rungs) | gap}
 
 

@@ -119,10 +119,7 @@ def _chosen(config: WorldsConfig) -> list[str]:
     name = str(config.env["id"])
     if name == _ALL:
         return world_ids()
-    try:
-        kind, _ = world_class(name)  # which imports the module of module:Id
-    except AttributeError as error:
-        raise ConfigError(f"there is no world {name!r}: {error}") from None
+    kind, _ = world_class(name)  # which imports the module of module:Id
     ids = [id for id in world_ids() if world_class(id)[0] is kind]
     if not ids:
         raise ConfigError(f"{name} is not registered; call unienv.register for it")

@@ -115,11 +115,20 @@ def test_headlines_of_an_estimate(tmp_path):
 
 
 def test_an_estimate_of_the_whole_goes_before_exact_figures_of_a_small_version(tmp_path):
-    source = card(tmp_path, exact=EXACT | {"small": True})
+    small = {"small": True}
+    source = card(tmp_path, exact=EXACT | small | {"dial_of": EXACT | small}, ladder=LADDER | small)
     assert headlines(source)[0].startswith("0.1702") and headlines(source)[2] == (
         "0.0625: joint less late fusion, small version"
     )
-    assert "Exact figures are of a small version: coupling 0.5, num_colours 2." in Page(source).said
+    told = Page(source).said
+    assert "Exact figures are of a small version: coupling 0.5, num_colours 2." in told
+    assert told.count("Of a small version: coupling 0.5, num_colours 2.") >= 2  # by the ladder, by the dial
+
+
+def test_a_ladder_of_a_small_version_is_told_so_beside_exact_figures_of_the_whole(tmp_path):
+    source = card(tmp_path, ladder=LADDER | {"small": True})
+    assert headlines(source)[0] == "0.1733: nats, exact"
+    assert headlines(source)[2] == "0.0625: joint less late fusion, small version"
 
 
 def test_steps_add_up_weighted_by_how_likely_they_are(tmp_path):

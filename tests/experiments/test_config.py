@@ -62,6 +62,12 @@ def test_an_empty_text_is_none_where_none_is_meant():
         parse(["runs="])
 
 
+def test_none_is_no_value_where_there_may_be_none():
+    settings = ["until=none", "agent.imagine=none", "agent.bridge=none", "ray.address=none", "env.coupling=none"]
+    assert parse(settings) == parse(["env.coupling="])
+    assert parse(["agent.memory=none"]).agent.memory == "none" and parse(["runs=none"]).runs == "none"
+
+
 @pytest.mark.parametrize("text", ["runs/a", "2026-01-01", "007", "1e5", "2026_01", "12:30", "yes", "a=b"])
 def test_names_are_taken_as_they_are_written(text):
     assert parse([f"runs={text}"]).runs == text
@@ -81,6 +87,7 @@ def test_what_is_no_setting_is_told_with_an_example(argument):
         ("ppo.lr.x=1", "ppo.lr"),
         ("workers=2", "ray.workers"),
         ("ppo={lrr: 1}", "ppo.lr"),
+        ("psi=late", "agent.psi"),
     ],
 )
 def test_an_unknown_setting_gets_the_nearest_name(argument, near):

@@ -269,12 +269,6 @@ def test_a_damaged_checkpoint_is_one_line_and_status_1(tmp_path, capsys, damage)
     assert "agent.safetensors is damaged" in err.splitlines()[-1]
 
 
-def test_help_shows_all_settings(capsys):
-    assert run.main(["--help"]) == 0
-    out = capsys.readouterr().out
-    assert "resume=runs/" in out and "max_grad_norm" in out
-
-
 def test_runs_started_in_one_second_have_folders_of_their_own(tmp_path):
     folders = [training.prepare([*TINY, f"runs={tmp_path}"])[1] for _ in range(3)]
     assert len(set(folders)) == 3 and all((folder / "config.yaml").exists() for folder in folders)

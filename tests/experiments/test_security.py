@@ -4,6 +4,9 @@ import ast
 import http.client
 import json
 import os
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
@@ -21,7 +24,7 @@ from tests.agents.test_distributed import LOOPBACK, children, listening, needs_p
 from tests.experiments.games import JSON, served, started
 from tests.experiments.test_play import command
 from tests.experiments.test_run import Lamp
-from unienv.adapt import make_env
+from unienv.adapt import make_env, make_vector
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("unienv", "encoders", "agents", "experiments", "examples")
@@ -38,8 +41,7 @@ TOLD = {  # where one of them stands, and why it may
     ("experiments/benchmark/plan.py", "importlib.import_module"): "parts of a table",
     ("experiments/benchmark/learner.py", "importlib.import_module"): "peers of a table",
     ("experiments/benchmark/peers/rllib.py", "importlib.import_module"): "three names",
-    ("unienv/registry.py", "importlib.import_module"): "a world's entry point, which the caller names",
-    ("unienv/adapt.py", "importlib.import_module"): "module:Id, which the user names; see the tests of resume= below",
+    ("unienv/registry.py", "importlib.import_module"): "what the user names; see the tests of resume= below",
 }
 
 
@@ -188,6 +190,35 @@ def test_a_folder_does_not_choose_a_module_to_import(tmp_path, monkeypatch, caps
     assert not (tmp_path / "sprung").exists()
     found = resumed([f"study={study}", "resume=gift", f"env={TRAP}"], type(config), ())
     assert found is not None and found[1] == Path("gift")
+
+
+@pytest.mark.parametrize("id", ["match", "MATCH", "UniEnv/Match-v0", "UniEnv/match-v0", "unienv:match"])
+@pytest.mark.parametrize("study", ["training", "ablation"])
+def test_a_folder_does_not_choose_the_class_behind_a_world(tmp_path, monkeypatch, capsys, id, study):
+    """Ids of worlds are registered with `world`, the class that they stand for."""
+    trap(tmp_path, monkeypatch)
+    other = {"id": id, "world": "gift.sprung_trap:X"}
+    ablation = AblationConfig(worlds=[id], psi=["joint"], seeds=[0], trial=[f"env.world={other['world']}"])
+    foreign(tmp_path / "gift", RunConfig(env=other) if study == "training" else ablation)
+    assert run.main([f"study={study}", "resume=gift"]) != 0
+    assert "Traceback" not in capsys.readouterr().err and not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("make", [make_env, partial(make_vector, num_envs=2)])
+def test_a_world_is_the_one_that_its_id_names(tmp_path, monkeypatch, make):
+    trap(tmp_path, monkeypatch)
+    with pytest.raises(ValueError, match=r"\AMatch got an unexpected keyword argument 'world'.*\Z"):
+        make("match", world="gift.sprung_trap:X")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_modules_of_users_go_before_those_that_the_command_is_made_of(tmp_path):
+    """The folder of run.py holds game.py as well."""
+    (tmp_path / "game.py").write_text("from pathlib import Path\nPath('sprung').touch()\n")
+    command = [sys.executable, str(ROOT / "experiments" / "run.py"), "study=separability", "env=game:Mine-v0"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2 and "there is no environment" in ended.stderr
+    assert (tmp_path / "sprung").exists()
 
 
 def test_who_trusts_a_folder_gets_its_environment(tmp_path, monkeypatch, capsys):

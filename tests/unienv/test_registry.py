@@ -100,7 +100,7 @@ def test_every_id_resolves():
 
 
 def test_a_world_has_a_name_an_id_and_an_entry_point():
-    for name in ("match", "MATCH", "UniEnv/Match-v0", "unienv.worlds.match:Match"):
+    for name in ("match", "UniEnv/Match-v0", "unienv.worlds.match:Match"):
         world = unienv.make_world(name, kind="text")
         assert (type(world), world.kind) == (Match, "text")
     assert unienv.make_world(world) is world

@@ -7,6 +7,7 @@ import torch
 from encoders.text.corpus import Documents, open_corpus
 from experiments.bridge.generation import generation, proportion
 from experiments.bridge.measure import read
+from experiments.bridge.summary import Mean
 
 
 def seeded(seed=0):
@@ -58,11 +59,9 @@ def test_files_have_no_grammar(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "right, n, low, high", [(50, 100, 0.4038, 0.5962), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)]
+    "right, n, low, high",
+    [(50, 100, 0.4038, 0.5962), (999, 1000, 0.9944, 0.9998), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)],
 )
 def test_shares_have_wilsons_interval(right, n, low, high):
-    """Its ends are known; the error reaches to the farther one."""
-    mean = proportion(right / n, n)
-    assert mean["value"] == right / n
-    reach = max(high - mean["value"], mean["value"] - low)
-    assert 1.96 * mean["error"] == pytest.approx(reach, abs=2e-4)
+    """From what is measured to what is shown."""
+    assert Mean(**proportion(right / n, n)).share_bounds == pytest.approx((low, high), abs=2e-4)
