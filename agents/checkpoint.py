@@ -17,6 +17,9 @@ from torch import Tensor, nn
 KEPT = 2  # newest checkpoints kept
 
 
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # Adam's
+
+
 def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Adam's moments and step counts by parameter name."""
     return {
@@ -30,7 +33,7 @@ def restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, tens
     """The inverse of `optimiser_tensors`.
 
     Raises:
-        ValueError: one line, for moments of another shape than their parameter's.
+        ValueError: one line, for moments that are missing or of another shape than their parameter's.
     """
     for name, parameter in network.named_parameters():
         prefix = f"optimiser.{name}."
@@ -39,6 +42,8 @@ def restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, tens
             for key, value in tensors.items()
             if key.startswith(prefix) and "." not in key.removeprefix(prefix)
         }
+        if state and set(state) != _MOMENTS:
+            raise ValueError(f"the optimiser's state of {name} is not whole: it has {', '.join(sorted(state))}")
         if any(value.shape not in ((), parameter.shape) for value in state.values()):
             raise ValueError(f"the optimiser's state of {name} has another shape than {tuple(parameter.shape)}")
         if state:

@@ -23,7 +23,8 @@ from encoders.encoder import Encoder, Prepared
 from encoders.psi import Psi, partition
 from encoders.size import count_parameters
 from unienv.actions import Actions
-from unienv.modality import Vocabulary
+from unienv.modality import MODALITIES, Vocabulary, check_box
+from unienv.spelling import check_choice
 
 MEMORIES = ("none", "gru")
 _EQUAL = 0.01  # of the joint form's size, that another form may have more
@@ -125,8 +126,7 @@ class Head(nn.Module):
 
     def __init__(self, size: int, width: int, num_choices: int, memory: str) -> None:
         super().__init__()
-        if memory not in MEMORIES:
-            raise ValueError(f"memory must be one of {', '.join(MEMORIES)}, got {memory!r}")
+        check_choice("agent.memory", memory, MEMORIES)
         self.trunk = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, width), nn.GELU())
         self.cell = nn.GRUCell(width, width) if memory == "gru" else None
         self.carry_size = width if self.cell else 0
@@ -175,10 +175,14 @@ def make_network(
         codebook: see `Network`.
 
     Raises:
-        ValueError: unknown form, image model or memory; an action space that is none of those in `unienv.actions`; a
-            bridge that is missing or does not know the words; heads so narrow that no other form is as small.
+        ValueError: unknown form, image model or memory; an observation that is no Dict, or pixels of other than three
+            channels; an action space that is none of those in `unienv.actions`; a bridge that is missing or does not
+            know the words; heads so narrow that no other form is as small.
     """
-    assert isinstance(observation_space, spaces.Dict)
+    if not isinstance(observation_space, spaces.Dict):
+        raise ValueError(f"expected a Dict of modalities to observe, got {observation_space}")
+    for modality in set(MODALITIES) & set(observation_space):
+        check_box(modality, observation_space[modality], "the environment")
     if codebook is not None and config.image != "tile":
         raise ValueError(f"agent.imagine foresees patches: it needs agent.image=tile, got {config.image}")
     if codebook is not None and config.text == "latent":

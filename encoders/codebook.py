@@ -30,7 +30,7 @@ class Codebook(nn.Module):
     def __init__(self, patches: Tensor) -> None:
         super().__init__()
         if patches.ndim != 4 or tuple(patches.shape[1:]) != (PATCH, PATCH, 3) or patches.dtype != torch.uint8:
-            raise ValueError(f"patches must be (C, 8, 8, 3) uint8, got {tuple(patches.shape)} of {patches.dtype}")
+            raise ValueError(f"patches must be (C - 1, 8, 8, 3) uint8, got {tuple(patches.shape)} of {patches.dtype}")
         grey = torch.full((1, PATCH, PATCH, 3), _GREY, dtype=torch.uint8, device=patches.device)
         self.register_buffer("patches", torch.cat([grey, patches]))
 

@@ -58,7 +58,7 @@ class Encoder(nn.Module):
         self.grids: dict[str, Grid] = {modality: part.grid for modality, part in parts.items()}  # type: ignore[misc]
 
     def prepare(self, observation: Mapping[str, Tensor]) -> Prepared:
-        """The part of encoding in which nothing is trained, done once for a batch that is encoded many times."""
+        """What differs in a batch, found once though the batch may be encoded many times; see each part."""
         prepared: Prepared = {}
         for modality, part in self.parts.items():
             if modality == TEXT:

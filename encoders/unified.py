@@ -21,7 +21,7 @@ from encoders.positions import grid_positions
 from encoders.psi import CrossAttention, Grid, Psi, partition
 from encoders.text.rows import per_token
 from encoders.text.vae import TextVAE
-from unienv.modality import TEXT
+from unienv.modality import TEXT, VIDEO
 
 
 @dataclass
@@ -103,7 +103,7 @@ class Unified(nn.Module):
             if grid is None:
                 decoded[name] = self.text.sample(z, temperature=0.0)
             else:
-                frames = z if z.shape[2] == d else z.unflatten(2, (-1, d)).transpose(1, 2)
+                frames = z.unflatten(2, (-1, d)).transpose(1, 2) if name == VIDEO else z
                 decoded[name] = self.pixels.decode(frames, grid)
         return decoded
 

@@ -25,13 +25,13 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from unienv.backend import check_backend
+from unienv.errors import name_of
 from unienv.modality import (
     IMAGE,
     MODALITIES,
     TEXT,
     VIDEO,
     Vocabulary,
-    check_modalities,
     check_part,
     pixel_space,
     text_space,
@@ -146,7 +146,6 @@ class Adapted(gym.Wrapper, RecordConstructorArgs):
         self.vocabulary = Vocabulary(words, BUCKETS) if self._strings else _vocabulary_of_ids(env, source[TEXT])
         pixels = {modality: pixel_space((*box.shape[:-1], 3)) for modality, box in source.items() if modality != TEXT}
         self.observation_space = spaces.Dict({TEXT: text_space(self.vocabulary, self._length), **pixels})
-        check_modalities(self.observation_space, _name(env))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """The environment's reset, its observation adapted; a seed of over 31 bits, which many refuse, is folded."""
@@ -168,10 +167,10 @@ class Adapted(gym.Wrapper, RecordConstructorArgs):
         """One modality, always copied: an environment may draw every step into the same array."""
         if modality == TEXT and self._strings:
             if not isinstance(value, str):
-                raise ValueError(f"{_name(self)} observes text outside its space: expected a string, got {value!r}")
+                raise ValueError(f"{name_of(self)} observes text outside its space: expected a string, got {value!r}")
             return self.vocabulary.encode(" ".join(split_words(value)), self._length)
         value, box = np.asarray(value), self._source[modality]
-        check_part(value, box, box.shape, f"{_name(self)} observes {modality}")
+        check_part(value, box, box.shape, f"{name_of(self)} observes {modality}")
         if modality == TEXT:
             return np.array(value, np.int32)
         return np.repeat(value, 3, axis=-1) if value.shape[-1] == 1 else np.array(value)
@@ -213,7 +212,7 @@ def _check_world(spec: EnvSpec, parameters: dict[str, Any]) -> None:
 
 def _modality_keys(env: gym.Env) -> dict[str, str]:
     """Which key of an environment's observation is which modality, in the order text, image, video."""
-    space, name = env.observation_space, _name(env)
+    space, name = env.observation_space, name_of(env)
     needed = "text is a space of strings, an image a uint8 Box (H, W, 3)"
     if not isinstance(space, spaces.Dict):
         raise ValueError(f"{name} observes a {type(space).__name__}, expected a Dict with text and image; {needed}")
@@ -316,9 +315,5 @@ def _vocabulary_of_ids(env: gym.Env, box: spaces.Box) -> Vocabulary:
     if not isinstance(vocabulary, Vocabulary):
         vocabulary = Vocabulary(map(str, range(1, min(high, MAX_IDS) + 1)))
     if low < 0 or high >= len(vocabulary):
-        raise ValueError(f"{_name(env)} writes ids from {low} to {high}, expected 0 to at most {len(vocabulary) - 1}")
+        raise ValueError(f"{name_of(env)} writes ids from {low} to {high}, expected 0 to at most {len(vocabulary) - 1}")
     return vocabulary
-
-
-def _name(env: gym.Env) -> str:
-    return env.spec.id if env.spec else type(env.unwrapped).__name__

@@ -62,10 +62,11 @@ class WorldEnv(gym.Env):
 
         Raises:
             ValueError: the action is not in the action space.
-            gymnasium.error.ResetNeeded: the episode is over.
+            gymnasium.error.ResetNeeded: the episode is over, or none has begun.
         """
         if self._over:
-            raise gym.error.ResetNeeded("the episode is over; call reset() before the next step()")
+            over = "" if self._loop.state is None else "the episode is over; "
+            raise gym.error.ResetNeeded(f"{over}call reset() before step()")
         if not self.action_space.contains(action):
             raise ValueError(f"expected an action in {self.action_space}, got {' '.join(repr(action).split())}")
         outcome = self._loop.advance(batch_of_one(action))
@@ -76,7 +77,7 @@ class WorldEnv(gym.Env):
 
     def render(self) -> Any:
         """The state as an image (H, W, 3) uint8 or as text; None without a render mode."""
-        if self._loop.state is None:
+        if self._loop.state is None and self.render_mode is not None:
             raise gym.error.ResetNeeded("call reset() before render()")
         return render_world(self._loop, 0, self.render_mode)
 

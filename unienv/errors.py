@@ -1,5 +1,12 @@
 """What an error says, as the one line that a user reads."""
 
+import gymnasium as gym
+
+
+def name_of(env: gym.Env) -> str:
+    """What an environment is called: its id, or else its class."""
+    return env.spec.id if env.spec else type(env.unwrapped).__name__
+
 
 def said(error: BaseException) -> str:
     """Its message."""

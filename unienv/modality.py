@@ -70,7 +70,7 @@ def text_space(vocabulary: Vocabulary, length: int) -> spaces.Box:
 
 
 def pixel_space(shape: tuple[int, ...]) -> spaces.Box:
-    """Space of pixels, channels last: image (H, W, C) or video (F, H, W, C), uint8."""
+    """Space of pixels, channels last: image (H, W, 3) or video (F, H, W, 3), uint8."""
     return spaces.Box(0, 255, shape, np.uint8)
 
 
@@ -87,13 +87,17 @@ def check_modalities(space: gym.Space, name: str) -> dict[str, spaces.Box]:
     missing += [] if IMAGE in found or VIDEO in found else ["image or video"]
     if missing:
         raise ValueError(f"{name} has no {' and no '.join(missing)} in its observation; its keys are {sorted(space)}")
-    return {key: _check_box(key, box, name) for key, box in found.items()}
+    return {key: check_box(key, box, name) for key, box in found.items()}
 
 
-def _check_box(key: str, box: gym.Space, name: str) -> spaces.Box:
-    rank, dtype = {TEXT: (1, np.int32), IMAGE: (3, np.uint8), VIDEO: (4, np.uint8)}[key]
+def check_box(key: str, box: gym.Space, name: str) -> spaces.Box:
+    """The space of a modality; ValueError unless it has the form above."""
+    form, dtype = {TEXT: ("(L,)", np.int32), IMAGE: ("(H, W, 3)", np.uint8), VIDEO: ("(F, H, W, 3)", np.uint8)}[key]
+    rank = form.count(",") + (key != TEXT)
     if not isinstance(box, spaces.Box) or len(box.shape) != rank or box.dtype != dtype:
-        raise ValueError(f"{name} observes {key} as {box}; expected a Box of {rank} dimension(s), {np.dtype(dtype)}")
+        raise ValueError(f"{name} observes {key} as {box}; expected a Box {form} of {np.dtype(dtype)}")
+    if key != TEXT and box.shape[-1] != 3:
+        raise ValueError(f"{name} observes {key} of {box.shape[-1]} channels; expected 3, {form}")
     return box
 
 
@@ -112,8 +116,10 @@ def check_observation(observation: Mapping[str, Any], space: spaces.Dict, num: i
 def check_part(value: Any, box: gym.Space, shape: tuple[int, ...], said: str) -> None:
     """Refuse an array that is not of a box's kind, of a shape or, if it holds word ids, not among its ids."""
     assert isinstance(box, spaces.Box)
-    pixels, kind = box.dtype == np.uint8, str(getattr(value, "dtype", "")).removeprefix("torch.")
-    fits = tuple(getattr(value, "shape", ())) == shape and (kind == "uint8" if pixels else kind.startswith("int"))
+    pixels, kind = len(box.shape) > 1, str(getattr(value, "dtype", "")).removeprefix("torch.")
+    fits = tuple(getattr(value, "shape", ())) == shape and (
+        kind == "uint8" if pixels else kind.startswith(("int", "uint"))
+    )
     if not fits:
         got = f"{tuple(value.shape)} {kind}" if kind else type(value).__name__
         raise ValueError(f"{said} outside its space: expected {shape} {'uint8' if pixels else 'integers'}, got {got}")
@@ -121,10 +127,3 @@ def check_part(value: Any, box: gym.Space, shape: tuple[int, ...], said: str) ->
         low, high, most = int(value.min()), int(value.max()), int(box.high.flat[0])
         if low < 0 or high > most:
             raise ValueError(f"{said} outside its space: expected ids from 0 to {most}, got {low} to {high}")
-
-
-def describe_observation(observation: Mapping[str, np.ndarray], vocabulary: Vocabulary) -> str:
-    """One line a person can read: the text, and the sizes of what can't be printed."""
-    parts = [f'"{vocabulary.decode(observation[TEXT])}"'] if TEXT in observation else []
-    parts += [f"{key} {'x'.join(map(str, observation[key].shape))}" for key in (IMAGE, VIDEO) if key in observation]
-    return " + ".join(parts)

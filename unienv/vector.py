@@ -20,8 +20,9 @@ from unienv.world import Action, Observation, Outcome, World
 class WorldVectorEnv(VectorEnv):
     """N worlds in step; slot i of `reset(seed=s)` equals the single environment at seed s + i, autoresets included.
 
-    With `backend="torch"` observations, rewards, flags and infos are tensors on the world's device, and actions may be:
-    nothing is copied to the host. With numpy, arrays are as `SyncVectorEnv` returns them.
+    With `backend="torch"` observations, rewards, flags and infos are tensors on the world's device, and actions may be;
+    only which slots ended is copied to the host, where Gymnasium's "final_obs" and "final_info" are numpy arrays of
+    objects. With numpy, arrays are as `SyncVectorEnv` returns them.
 
     Args:
         world: name, id, entry point or instance of a world.
@@ -81,6 +82,8 @@ class WorldVectorEnv(VectorEnv):
             options: may hold "reset_mask", with the torch backend as a tensor as well; it is not changed.
         """
         where = self._check_mask((options or {}).get("reset_mask"))
+        if isinstance(seed, np.integer):
+            seed = int(seed)
         if seed is None and self._loop.state is not None:
             self._loop.restart(where)
         elif isinstance(seed, int) or seed is None:
@@ -186,6 +189,9 @@ class WorldVectorEnv(VectorEnv):
             self._loop.restart(where, seeds[to_numpy(where)])
 
     def _restart_from_list(self, where: Array, seeds: list[int | None]) -> None:
+        whole = isinstance(seeds, list | tuple) and all(isinstance(seed, int | np.integer | None) for seed in seeds)
+        if not whole:
+            raise gym.error.Error(f"seed must be a whole number, None or a list of them, got {seeds!r}")
         if len(seeds) != self.num_envs:
             raise ValueError(f"expected one seed a slot, {self.num_envs} in all, got {len(seeds)}")
         if any(seed is not None and seed < 0 for seed in seeds):
@@ -199,7 +205,7 @@ class WorldVectorEnv(VectorEnv):
             fresh = np.array([i for i in chosen if seeds[i] is None], np.int64)
         given = np.array([i for i in chosen if seeds[i] is not None], np.int64)
         self._loop.restart(self.world.array(fresh))
-        self._loop.restart(self.world.array(given), np.array([seeds[i] % (1 << 63) for i in given], np.int64))
+        self._loop.restart(self.world.array(given), np.array([int(seeds[i]) % (1 << 63) for i in given], np.int64))
 
     def _check_mask(self, mask: Any) -> Array:
         """Indices (M,) of the slots to reset."""

@@ -76,6 +76,10 @@ class World(abc.ABC):
             return np.asarray(values, dtype=dtype)
         return self.xp.asarray(values, dtype=dtype and getattr(self.xp, dtype), device=self.device)
 
+    def at(self, table: Array, column: Array) -> Array:
+        """Entry `column` (N,) of each row of a table (N, n)."""
+        return table[self.xp.arange(column.shape[0], device=self.device), column]
+
     def canvas(self, shape: tuple[int, ...]) -> Array:
         """An uninitialised uint8 array for pixels, its memory referred to by nothing else."""
         if self.device in (None, "cpu"):

@@ -16,6 +16,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers.utils import create_zero_array
 
 from unienv.actions import Actions, first
+from unienv.errors import name_of
 from unienv.modality import IMAGE, TEXT, VIDEO, pixel_space
 
 
@@ -38,7 +39,9 @@ class ReadableText(gym.ObservationWrapper, RecordConstructorArgs):
         modalities = _modalities(env, TEXT)
         tokens = modalities[TEXT]
         if not isinstance(tokens, spaces.Box) or not env.has_wrapper_attr("vocabulary"):
-            raise ValueError(f"{_name(env)} has the text {tokens}; expected word ids and a vocabulary to read them by")
+            raise ValueError(
+                f"{name_of(env)} has the text {tokens}; expected word ids and a vocabulary to read them by"
+            )
         self._vocabulary = env.get_wrapper_attr("vocabulary")
         words = [self._vocabulary.decode([id]) for id in range(1, len(self._vocabulary))]
         length = tokens.shape[0] * (max(map(len, words)) + 1)
@@ -147,7 +150,7 @@ class FrameStack(gym.Wrapper, RecordConstructorArgs):
         gym.Wrapper.__init__(self, env)
         modalities = _modalities(env, IMAGE)
         if VIDEO in modalities:
-            raise ValueError(f"{_name(env)} observes a video already; frames are stacked where there is none")
+            raise ValueError(f"{name_of(env)} observes a video already; frames are stacked where there is none")
         if frames < 1:
             raise ValueError(f"frames must be at least 1, got {frames}")
         shape = modalities[IMAGE].shape or ()
@@ -201,11 +204,7 @@ def _modalities(env: gym.Env, needed: str) -> dict[str, spaces.Space]:
     """What an environment observes; ValueError where what is needed is not among it."""
     space = env.observation_space
     if not isinstance(space, spaces.Dict):
-        raise ValueError(f"{_name(env)} observes a {type(space).__name__}, expected a Dict of modalities")
+        raise ValueError(f"{name_of(env)} observes a {type(space).__name__}, expected a Dict of modalities")
     if needed not in space.spaces:
-        raise ValueError(f"{_name(env)} has no modality {needed!r} in its observation; it has {', '.join(space)}")
+        raise ValueError(f"{name_of(env)} has no modality {needed!r} in its observation; it has {', '.join(space)}")
     return dict(space.spaces)
-
-
-def _name(env: gym.Env) -> str:
-    return env.spec.id if env.spec else type(env.unwrapped).__name__

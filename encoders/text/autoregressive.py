@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from encoders.text.blocks import KV, Transformer, causal
-from encoders.text.rows import Head, cut, draw, log_likelihoods, per_token, special
+from encoders.text.rows import Head, cut, draw, log_likelihoods, per_token, room, special
 from unienv.modality import PAD
 
 
@@ -69,7 +69,7 @@ class Autoregressive(nn.Module):
         Returns:
             (B, L).
         """
-        given = functional.pad(prefix, (0, length - prefix.shape[1]), value=PAD)
+        given = room(prefix, length)
         tokens, past = [torch.full_like(given[:, 0], self.begin)], None
         for place in range(length):
             logits, past = self(tokens[-1][:, None], past)

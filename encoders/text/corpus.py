@@ -22,7 +22,7 @@ from unienv.backend import to_numpy
 from unienv.modality import TEXT, Vocabulary
 from unienv.registry import NAMESPACE, WORLDS, make_world, needs, world_class, world_names
 from unienv.rng import Keys, slots, streams
-from unienv.spelling import nearest
+from unienv.spelling import check_choice, nearest
 from unienv.world import World
 
 SPLITS = ("train", "test")
@@ -95,8 +95,7 @@ def worlds_of(source: str) -> dict[str, str]:
 
 
 def _choose_tokens(corpus: Corpus, kind: str, size: int) -> Tokens:
-    if kind not in TOKENS:
-        raise ValueError(f"tokens must be one of {', '.join(TOKENS)}, got {kind!r}")
+    check_choice("tokens", kind, TOKENS)
     if kind == "words" and not isinstance(corpus, Sentences):
         raise ValueError(f"tokens=words needs the vocabulary of worlds; files such as {corpus.name} take bytes or bpe")
     if kind == "bpe":
@@ -108,7 +107,7 @@ class Sentences(Corpus):
     """What worlds say at the start of an episode: a table of sentences and their probabilities.
 
     A draw takes a world, all alike, and then one of its sentences as often as the world says it. A sentence is held
-    out by its content, unless it has a word that no other tells: then nothing could be learned of that word.
+    out by its content, unless it has a word that no sentence for training tells: nothing could be learned of that.
 
     Args:
         worlds: by name.
@@ -272,6 +271,5 @@ def _is_held_out(text: bytes) -> bool:
 
 
 def _checked(split: str) -> str:
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    check_choice("split", split, SPLITS)
     return split

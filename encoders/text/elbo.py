@@ -259,6 +259,8 @@ def split_gap(before: Tensor, after: Tensor, k: int, probabilities: Tensor | Non
         k: of the IWAE_k that stands in for log p(x).
         probabilities: (B,) of a whole language, whose rows need S >= 2 k; None for a sample.
     """
+    if before.shape != after.shape:
+        raise ValueError(f"log weights must be of equal shape, got {tuple(before.shape)} and {tuple(after.shape)}")
     elbo, fitted, likelihood = _groups(before, k).mean(dim=1), _groups(after, k).mean(dim=1), iwae(after, k)
     parts = likelihood - elbo, fitted - elbo, likelihood - fitted
     return Gap(*(average(part, probabilities) for part in parts), k=k)

@@ -110,9 +110,13 @@ def _keep(path: Path, trained: list[nn.Parameter], optimiser: AdamW, generator: 
 
 
 def _restore(path: Path, trained: list[nn.Parameter], optimiser: AdamW, generator: Generator) -> list[Record]:
-    tensors = load_tensors(path)
-    shapes = {f"{i}.value": parameter.shape for i, parameter in enumerate(trained)}
-    if {name: x.shape for name, x in tensors.items() if name.endswith(".value")} != shapes:
+    tensors, told = load_tensors(path), told_of(path)
+    expected = {"generator": generator.get_state().shape}
+    for i, parameter in enumerate(trained):
+        begun = f"{i}.step" in tensors  # or it never had a gradient
+        expected |= {f"{i}.{name}": parameter.shape for name in ("value", *("exp_avg", "exp_avg_sq") * begun)}
+        expected |= {f"{i}.step": torch.Size()} if begun else {}
+    if {name: value.shape for name, value in tensors.items()} != expected or "curve" not in told:
         raise ValueError(f"{path} is of another fit: it does not hold these {len(trained)} parameters")
     generator.set_state(tensors["generator"])
     with torch.no_grad():
@@ -122,4 +126,4 @@ def _restore(path: Path, trained: list[nn.Parameter], optimiser: AdamW, generato
             optimiser.state[parameter] = {
                 name: value if name == "step" else value.to(parameter.device) for name, value in moments.items()
             }
-    return json.loads(told_of(path)["curve"])
+    return json.loads(told["curve"])

@@ -55,11 +55,6 @@ def distinct(sentences: Iterable[Any], n: int) -> float:
     return len(counts) / counts.total() if counts else math.nan
 
 
-def divergence(first: Iterable[Any], second: Iterable[Any], n: int) -> float:
-    """Jensen-Shannon divergence of two n-gram laws, in [0, ln 2] nats; nan where one has no n-grams."""
-    return _jensen_shannon(ngrams(first, n), ngrams(second, n))
-
-
 def distances(
     generated: Sequence[Any],
     real: Sequence[Any],
@@ -95,7 +90,7 @@ def distances(
         chosen = [real[i] for i in rng.permutation(len(real))[: 2 * size]]
         for n, pairs in found.items():
             law = ngrams(chosen[:size], n)
-            pairs.append((_jensen_shannon(ngrams(ours, n), law), _jensen_shannon(ngrams(chosen[size:], n), law)))
+            pairs.append((jensen_shannon(ngrams(ours, n), law), jensen_shannon(ngrams(chosen[size:], n), law)))
     return {n: Distance(*np.mean(pairs, axis=0).tolist(), size=size) for n, pairs in found.items()}
 
 
@@ -120,7 +115,8 @@ def _share(answers: list[bool]) -> float:
     return sum(answers) / len(answers)
 
 
-def _jensen_shannon(first: Counter[Words], second: Counter[Words]) -> float:
+def jensen_shannon(first: Counter[Words], second: Counter[Words]) -> float:
+    """Divergence of two n-gram laws, in [0, ln 2] nats; nan where one has no n-grams."""
     if not first or not second:
         return math.nan
     runs = first.keys() | second.keys()

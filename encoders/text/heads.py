@@ -209,6 +209,10 @@ def make_head(
         with torch.device("meta"):
             spoken = build(_WIDTHS[0])
             frozen = spoken.size() - count_parameters(spoken)
+        if parameters <= frozen:
+            raise ValueError(
+                f"head=latent has a frozen decoder of {frozen:,} parameters, got parameters={parameters:,}"
+            )
     else:
         kind, frozen = {"words": WordsHead, "autoregressive": AutoregressiveHead}[name], 0
         build = lambda width: kind(state, vocabulary_size, length, width)  # noqa: E731

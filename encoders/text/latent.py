@@ -45,7 +45,7 @@ class LatentLanguage(nn.Module):
     to it; their posterior N(0, I) is soon learned.
 
     Args:
-        vae: q(z | x) and p(x | z), trained in stage 1. Its encoder is copied: q_ref.
+        vae: q(z | x) and p(x | z), trained in stage 1. It is copied, for q_ref.
         prior: p(z), of as many numbers a latent.
         config: weights.
 
@@ -135,7 +135,7 @@ class LatentLanguage(nn.Module):
         if length % patch or (sizes % patch).any():
             got = f"{length} and {sorted(set(sizes.tolist()))}"
             raise ValueError(f"length and those of prefixes must be multiples of patch={patch} tokens, got {got}")
-        x = nn.functional.pad(prefix, (0, length - prefix.shape[1]), value=PAD)
+        x = rows.room(prefix, length)
         begun, known = self.posterior(x).sample(generator), self.vae.modelled(x)
         z = sampling.sample(self.prior, len(x), length // patch, generator, steps, guidance, begun, known)
         said = rows.draw(self.vae.decode(z), temperature, generator)

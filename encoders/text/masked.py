@@ -5,7 +5,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from encoders.text.blocks import Transformer
-from encoders.text.rows import Head, cut, draw, per_token, special
+from encoders.text.rows import Head, cut, draw, per_token, room, special
 from unienv.modality import PAD
 
 
@@ -79,8 +79,13 @@ class Masked(nn.Module):
 
         Returns:
             (B, L).
+
+        Raises:
+            ValueError: no steps, or a prefix longer than L.
         """
-        x = functional.pad(prefix, (0, length - prefix.shape[1]), value=PAD)
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        x = room(prefix, length)
         x = x.masked_fill(x == PAD, self.mask)
         hide = x == self.mask
         unknown = hide.sum(dim=1, keepdim=True)

@@ -57,6 +57,13 @@ def draw(logits: Tensor, temperature: float, generator: Generator | None) -> Ten
     return torch.multinomial(probabilities.flatten(0, -2), 1, generator=generator).view(logits.shape[:-1])
 
 
+def room(prefix: Tensor, length: int) -> Tensor:
+    """Prefixes (B, P) with padding up to `length` tokens, to be filled; ValueError for longer ones."""
+    if prefix.shape[1] > length:
+        raise ValueError(f"prefixes must have at most length={length} tokens, got {prefix.shape[1]}")
+    return functional.pad(prefix, (0, length - prefix.shape[1]), value=PAD)
+
+
 def cut(x: Tensor, end: int) -> Tensor:
     """The rows (B, L) with padding after their first end."""
     ends = (x == end).to(torch.int64)

@@ -108,6 +108,17 @@ def test_the_optimisers_state_comes_back_by_name():
     assert all(torch.equal(a, b) for a, b in zip(networks[0].parameters(), networks[1].parameters(), strict=True))
 
 
+def test_half_of_an_optimisers_state_is_told_in_one_line():
+    network = nn.Linear(3, 1)
+    optimiser = torch.optim.Adam(network.parameters())
+    network(torch.ones(2, 3)).sum().backward()
+    optimiser.step()
+    tensors = checkpoint.optimiser_tensors(network, optimiser)
+    del tensors["optimiser.weight.exp_avg_sq"]
+    with pytest.raises(ValueError, match=r"^the optimiser's state of weight is not whole: it has exp_avg, step$"):
+        checkpoint.restore_optimiser(network, optimiser, tensors)
+
+
 def test_a_folder_without_checkpoint_is_no_mistake(tmp_path):
     assert make_learner().load(tmp_path) is False
 

@@ -1,5 +1,6 @@
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
@@ -171,6 +172,14 @@ def test_mistakes_are_told_in_one_line(memory, psi):
     with pytest.raises(ValueError, match=said[psi]) as error:
         make_network(space_of(5), ACTIONS, small(psi=psi, memory=memory))
     assert "\n" not in str(error.value)
+
+
+def test_pixels_have_three_channels_and_observations_are_of_modalities():
+    space = spaces.Dict({**space_of(5), "image": spaces.Box(0, 255, (16, 16, 1), np.uint8)})
+    with pytest.raises(ValueError, match=r"^the environment observes image of 1 channels; expected 3, \(H, W, 3\)$"):
+        make_network(space, ACTIONS, small())
+    with pytest.raises(ValueError, match=r"^expected a Dict of modalities to observe, got Box"):
+        make_network(space["image"], ACTIONS, small())
 
 
 def test_actions_are_discrete():

@@ -39,6 +39,11 @@ def test_every_modality_goes_into_one_state_and_comes_back(names, patch):
     assert all(bool(((decoded[name] >= 0) & (decoded[name] <= 1)).all()) for name in names)
 
 
+def test_a_video_of_one_frame_is_a_video():
+    model = make({"video": (1, 8, 16, 3)})
+    assert model.decode(torch.zeros(B, 3 * 16))["video"].shape == (B, 1, 8, 16, 3)
+
+
 def test_a_place_of_a_video_holds_its_frames_in_order():
     model, observation = make({"video": SHAPES["video"]}), seen({"video": SHAPES["video"]})
     q = model.posteriors(observation)["video"]

@@ -322,3 +322,14 @@ def test_wrong_parameters():
     assert "did you mean 'size'?" in error_of(make_vector, "goto", 2, sise=8)
     assert error_of(make_vector, TINY, 0) == "num_envs must be at least 1, got 0"
     assert error_of(make_vector, TINY, 2, backend="torch").startswith("Tiny-v0 runs on numpy; backend='torch' is for")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])
+def test_ids_of_any_whole_numbers_are_text_and_are_checked(dtype):
+    """Of uint8 too, which is what pixels are made of."""
+    env = Adapted(Observing(spaces.Dict({"text": spaces.Box(0, 9, (3,), dtype), "image": pixels(8, 8, 3)})))
+    observation, _ = env.reset(seed=0)
+    assert observation["text"].dtype == np.int32 and env.observation_space.contains(observation)
+    env.env.unwrapped.reset = lambda **_: ({"text": np.full(3, 10, dtype), "image": np.zeros((8, 8, 3), np.uint8)}, {})
+    with pytest.raises(ValueError, match="expected ids from 0 to 9, got 10 to 10"):
+        env.reset()

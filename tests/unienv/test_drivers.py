@@ -62,9 +62,10 @@ def test_seeds_are_one_a_slot_and_not_negative():
     envs = make_vec()
     with pytest.raises(ValueError, match=r"\A.*2 in all, got 3\Z"):
         envs.reset(seed=[1, 2, 3])
-    for seed in (-1, [1, -1]):
+    for seed in (-1, [1, -1], "7", [1, "a"], 1.5):
         with pytest.raises(gym.error.Error):
             envs.reset(seed=seed)
+    assert not differ(envs.reset(seed=np.int64(7)), make_vec().reset(seed=7))
 
 
 @pytest.mark.parametrize("call", ["oracle", "snapshot"])
@@ -78,7 +79,7 @@ def test_the_first_reset_is_of_all_slots():
         make_vec().reset(options={"reset_mask": np.array([True, False])})
     with pytest.raises(gym.error.ResetNeeded):
         make_vec().step([0, 1])
-    env = gym.make("UniEnv/Match-v0").unwrapped
+    env = gym.make("UniEnv/Match-v0", render_mode="ansi").unwrapped
     for call in (lambda: env.step(0), env.render, env.oracle):
         with pytest.raises(gym.error.ResetNeeded):
             call()
@@ -107,6 +108,7 @@ def test_no_render_mode_draws_nothing():
     envs = make_vec()
     envs.reset(seed=0)
     assert envs.render() is None
+    assert gym.make("UniEnv/Match-v0").unwrapped.render() is None  # before a reset as well
 
 
 def test_worlds_on_torch_take_their_own_flags_as_a_mask():

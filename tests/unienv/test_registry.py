@@ -73,6 +73,13 @@ def registered():
     gym.registry.update(before)
 
 
+class Plain(Doors):
+    """Doors that can't be turned in any way."""
+
+    def __init__(self):
+        super().__init__()
+
+
 class TestDoors(WorldContract):
     world_id = "UniEnv/Doors-v0"
 
@@ -150,6 +157,19 @@ def test_misspelt_names_meet_the_nearest_one():
         one_line(lambda make=make: make("UniEnv/Match-v0", cuopling=0.5), "'cuopling'", "'coupling'")
         one_line(lambda make=make: make("UniEnv/Goto-v0", num_object=4), "'num_objects'")
         one_line(lambda make=make: make("UniEnv/Goto-v0", signal="lable"), "'label'")
+    one_line(lambda: unienv.make_world("MATCH"), "did you mean 'match'")
+    one_line(lambda: unienv.make_world(f"{__name__}:Plain", size=3), "'size'; it takes none")
+
+
+@pytest.mark.parametrize(
+    "name", ["nowhere:X", "unienv.worlds.match:Foo", "unienv.worlds.match:MatchState", "os:system"]
+)
+def test_what_is_no_world_is_told_in_one_line(name):
+    one_line(lambda: unienv.make_world(name), name.partition(":")[0])
+
+
+def test_a_module_that_is_not_there_is_told_in_one_line():
+    one_line(lambda: is_world("nowhere:X-v0"), "no module 'nowhere'")
 
 
 def test_backends_and_drivers_refuse_what_they_cannot_run():

@@ -116,8 +116,7 @@ class Chase(World):
 
     def observe(self, state: ChaseState) -> Observation:
         """Sentence, sign and clip."""
-        worlds = self.xp.arange(state.named.shape[0], device=self.device)
-        observation = {TEXT: self._sentences[state.motions[worlds, state.named]], VIDEO: self._film(state)}
+        observation = {TEXT: self._sentences[self.at(state.motions, state.named)], VIDEO: self._film(state)}
         if self.order == 3:
             observation[IMAGE] = self.canvas((state.dots.shape[0], _SIGN, _SIGN, 3))
             copy_rows(self._signs, state.dots, observation[IMAGE])

@@ -105,7 +105,7 @@ class Describe(World):
         shapes = keys.permutation(_SHAPES, self.num_shapes, 2)
         kinds = (colours[:, :, None] * self.num_shapes + shapes[:, None, :]).reshape(-1, n)
         board = self.xp.zeros((cells.shape[0], self.size**2), dtype=self.xp.int64, device=self.device)
-        board[self._rows(board)[:, None], cells] = 1 + kinds
+        board[self.xp.arange(board.shape[0], device=self.device)[:, None], cells] = 1 + kinds
         return DescribeState(board, board < 0, cells[:, 0], cells[:, 0] < 0)
 
     def observe(self, state: DescribeState) -> Observation:
@@ -122,7 +122,7 @@ class Describe(World):
         shape, row = said[:, 0] - self._shape, said[:, 1] - self._row
         fits = (shape >= 0) & (shape < self.num_shapes) & (row >= 0)
         names = self.xp.all(said == self._name(state), axis=1)
-        holds = (self._at(state.board, cell) > 0) & ~self._at(state.crossed, cell)
+        holds = (self.at(state.board, cell) > 0) & ~self.at(state.crossed, cell)
         text = fits & (names | ~keys.bernoulli(_SAYING, self.coupling))
         image = holds & ((cell == state.goal) | ~keys.bernoulli(_POINTING, self.coupling))
         return {TEXT: text, IMAGE: image, "success": text & image}
@@ -154,19 +154,12 @@ class Describe(World):
 
     def _meant(self, state: DescribeState) -> Array:
         """(N,) colour * num_shapes + shape of the object meant."""
-        return self._at(state.board, state.goal) - 1
+        return self.at(state.board, state.goal) - 1
 
     def _name(self, state: DescribeState) -> Array:
         """(N, 2) the words for the object meant: its shape, and the row in which it stands."""
         shape, row = self._meant(state) % self.num_shapes, state.goal // self.size
         return self.xp.stack([shape + self._shape, row + self._row], axis=1)
-
-    def _at(self, table: Array, column: Array) -> Array:
-        """Entry `column` (N,) of each row of `table` (N, cells)."""
-        return table[self._rows(table), column]
-
-    def _rows(self, table: Array) -> Array:
-        return self.xp.arange(table.shape[0], device=self.device)
 
 
 def _draw_tiles(colours: list[str], shapes: list[str]) -> np.ndarray:

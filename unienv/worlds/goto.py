@@ -91,13 +91,13 @@ class Goto(World):
         stamp(self.xp, image, state.cells // self.size, state.cells % self.size, self._objects[state.kinds])
         agent = state.agent[:, None]
         stamp(self.xp, image, agent // self.size, agent % self.size, self._agent)
-        return {TEXT: self._sentences[self._meant(state.kinds, state.goal)], IMAGE: image}
+        return {TEXT: self._sentences[self.at(state.kinds, state.goal)], IMAGE: image}
 
     def feedback(self, state: GotoState, observation: Observation, action: Array, keys: Keys) -> Feedback:
         """What the agent steps onto."""
         del observation, keys
         met = state.cells == self._next[state.agent, action][:, None]  # (N, n)
-        success = self._meant(met, state.goal)
+        success = self.at(met, state.goal)
         return {"success": success, "wrong": self.xp.any(met, axis=1) & ~success}
 
     def transition(
@@ -116,7 +116,7 @@ class Goto(World):
         xp = self.xp
         cells = xp.arange(self.size**2, device=self.device)[None, :]
         objects = xp.any(cells[:, None, :] == state.cells[:, :, None], axis=1)  # (N, size^2)
-        at_goal = cells == self._meant(state.cells, state.goal)[:, None]
+        at_goal = cells == self.at(state.cells, state.goal)[:, None]
         distance = distances(xp, self.size, at_goal, FAR * xp.astype(objects, xp.int64))
         ahead = xp.take_along_axis(distance, self._next[state.agent], axis=1)  # (N, K)
         return xp.argmin(ahead, axis=1)
@@ -130,10 +130,6 @@ class Goto(World):
         agent = int(state.agent[index])
         rows[agent // self.size][agent % self.size] = " @"
         return "\n".join([super().describe(state, index), *(" ".join(row) for row in rows)])
-
-    def _meant(self, table: Array, column: Array) -> Array:
-        """Entry `column` (N,) of each row of `table` (N, n)."""
-        return table[self.xp.arange(column.shape[0], device=self.device), column]
 
 
 def _check_layout(size: int, num_objects: int, num_colours: int, num_shapes: int, horizon: int) -> None:

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from encoders.tensors import load_tensors, save_tensors, told_of
 from encoders.text.fit import fit, pace
 
 
@@ -102,6 +103,16 @@ def test_an_interrupted_fit_goes_on_as_if_nothing_had_happened(tmp_path, monkeyp
     assert [record["told"] for record in whole[0]] == [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
     assert dropout_fit(tmp_path / "state.safetensors") == whole  # it has ended: nothing is done again
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+@pytest.mark.parametrize("lost", ["generator", "0.exp_avg_sq", "0.exp_avg", "0.step", "0.value", "curve"])
+def test_half_a_state_is_refused(tmp_path, lost):
+    path = tmp_path / "state.safetensors"
+    dropout_fit(path)
+    tensors, told = load_tensors(path), {} if lost == "curve" else told_of(path)
+    save_tensors(path, {name: value for name, value in tensors.items() if name != lost}, told)
+    with pytest.raises(ValueError, match=r"state.safetensors is of another fit"):
+        dropout_fit(path)
 
 
 def test_a_state_of_another_fit_is_refused(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoders.text.generation import distances, distinct, divergence, ngrams, novel, valid, words
+from encoders.text.generation import distances, distinct, jensen_shannon, ngrams, novel, valid, words
 
 LOG2 = math.log(2.0)
 
@@ -38,6 +38,10 @@ def test_distinct_worked_by_hand():
     assert distinct(["a b a b", "a c"], 2) == pytest.approx(3 / 4)
     assert distinct(["a b a b", "a c"], 4) == 1.0
     assert math.isnan(distinct(["a b a b", "a c"], 5))
+
+
+def divergence(first, second, n):
+    return jensen_shannon(ngrams(first, n), ngrams(second, n))
 
 
 def test_divergence_worked_by_hand():

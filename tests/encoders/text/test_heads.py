@@ -101,5 +101,7 @@ def test_mistakes_are_told_in_one_line():
     with pytest.raises(ValueError, match=r"latent") as unknown:
         make_head("latents", STATE, SIZE, LENGTH, 40_000)
     assert "\n" not in str(unknown.value)
+    with pytest.raises(ValueError, match=r"^head=latent has a frozen decoder of [\d,]+ parameters, got parameters=9$"):
+        make_head("latent", STATE, SIZE, LENGTH, 9, TextVAE(SIZE, VAEConfig(width=16, layers=1, heads=2, latent=4)))
     with pytest.raises(ValueError, match=r"^head=latent expects a text VAE"):
         make_head("latent", STATE, SIZE, LENGTH, 40_000)

@@ -87,6 +87,13 @@ def test_prefixes_of_any_length_are_gone_on_from(trained):
     assert toy.counts(x).sum() > 0.85 * len(x)
 
 
+def test_no_steps_and_no_room_are_told_in_one_line(trained):
+    with pytest.raises(ValueError, match=r"^steps must be at least 1, got 0$"):
+        trained.sample(NOTHING[:2], toy.LENGTH, steps=0)
+    with pytest.raises(ValueError, match=r"^prefixes must have at most length=2 tokens, got 3$"):
+        trained.sample(torch.ones(1, 3, dtype=torch.int64), 2, steps=1)
+
+
 @pytest.mark.parametrize("steps", [1, 3, 8])
 def test_each_step_shows_an_equal_share(steps):
     model, shown = Masked(toy.SIZE, width=32, num_layers=1), []
