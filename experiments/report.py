@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -39,6 +38,7 @@ from experiments.page import (
 )
 from experiments.recorder import read_metrics
 from experiments.strips import STYLE, strips
+from experiments.values import read_yaml
 
 _TEMPLATE = Path(__file__).with_suffix(".html")
 _BINS = 100  # points of a drawn curve, at most
@@ -84,7 +84,7 @@ def write_report(folder: Path) -> Path:
 
 
 def _page(folder: Path) -> str:
-    config = read_mapping(folder / "config.yaml", yaml.safe_load)
+    config = read_mapping(folder / "config.yaml", read_yaml)
     summary = read_mapping(folder / "summary.json", json.loads) if (folder / "summary.json").exists() else {}
     episodes = _episodes(folder / "episodes.npz") if (folder / "episodes.npz").exists() else None
     rows = read_metrics(folder)

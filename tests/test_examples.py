@@ -39,7 +39,7 @@ def test_it_keeps_the_contract():
 
 def test_it_can_be_trained_on(tmp_path):
     """Better than chance, and than any agent that sees one modality alone: these find 1 song in 6."""
-    summary = told(TRAIN, tmp_path, "device=cpu", "episodes=500")
+    summary = told(TRAIN, tmp_path, "device=cpu", "episodes=500", "until=0.5")
     assert summary["anchors"]["random"]["success_high"] < summary["success_low"]
     assert summary["success_low"] > 1 / 6
     assert summary["anchors"]["oracle"]["success"] == 1.0

@@ -1,8 +1,8 @@
 """The report of a bridge study: one HTML file that needs nothing else, written from bridge.json.
 
 Any part may be missing, as when a job failed: then the page says so and shows what there is. A sample or a completion
-is a string, or {"text", "valid"} where it is known whether it is valid. A picture is (H, W, 3), nested, or the name of
-an .npz file in the folder, which holds (n, H, W, 3) under the name of the field. Equal folders give equal bytes.
+is a string, or {"text", "valid"} where it is known whether it is valid. A picture is (H, W, 3), nested
+numbers from 0 to 255. Equal folders give equal bytes.
 """
 
 import json
@@ -74,7 +74,7 @@ def _page(folder: Path) -> str:
         "gap": {"plot_gap": figures.gap(summary), "plot_gap_parts": figures.gap_parts(summary)},
         "scaling": figures.scaling(summary),
         "speaker": {"plot_speaker": figures.speaker(summary), "speaker_rows": tables.speaker(summary)},
-        "modalities": {"modalities": pictures.gallery(summary, folder)},
+        "modalities": {"modalities": pictures.gallery(summary)},
     }
     missing = [what for name, what in _EXPECTED.items() if not any(sections[name].values())]
     fields = {

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -100,39 +101,74 @@ def test_one_worker_does_what_training_in_process_does(tmp_path):
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_replicas_stay_equal_in_worlds_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS")
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What two replicas leave behind that do all that needs two of them, one thing after another, and then fail.
+
+    Starting Ray takes longer than any of it.
+    """
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "over").mkdir()
+    train(config(100, 0, until=0.0), folder / "over")
+    curve = read_metrics(folder / "over")
 
     def work(argument):
         import json
         import os
+        import time
         from pathlib import Path
 
         import torch
 
-        from agents.distribution import rank
+        from agents import checkpoint
+        from agents.distribution import all_reduce_sum, rank
         from encoders.tensors import save_tensors
         from experiments.config import build
-        from experiments.train import make_learner
+        from experiments.train import make_learner, train_replica
 
+        folder = Path(argument["folder"])
+        with (folder / f"calls-{rank()}").open("a") as file:
+            file.write("x")
         learner = make_learner(build(argument["config"]))
         told = [learner.update() for _ in range(3)][-1]
         told |= {"threads": torch.get_num_threads(), "OMP": os.environ["OMP_NUM_THREADS"], "cwd": os.getcwd()}
         told |= {"backend": torch.distributed.get_backend(), "worlds": learner.envs.num_envs, "nice": os.nice(0)}
-        folder = Path(argument["folder"])
         save_tensors(folder / f"{rank()}.safetensors", learner.network.state_dict())
         save_tensors(folder / f"worlds-{rank()}.safetensors", learner.collector.tensors())
         (folder / f"{rank()}.json").write_text(json.dumps(told))
 
+        train_replica(argument["over"])
+
+        def slowly(aside, complete=checkpoint.complete):
+            time.sleep(0.5)
+            return complete(aside)
+
+        checkpoint.complete = slowly
+        for _ in range(2):
+            learner.save(folder / "saved")
+
+        all_reduce_sum(torch.ones(1))
+        if rank() == 1:
+            raise KeyError("no such tile\nin row 3")
+        all_reduce_sum(torch.ones(1))
+
     settings = config(3, 2)
     settings.agent.imagine = 1  # dreams are drawn by each replica on its own
-    launch(work, as_argument(settings, tmp_path), 2, None, tmp_path)
-    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
+    over = as_argument(config(100, 2, until=0.0), folder / "over")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError) as failure:
+        patch.delenv("OMP_NUM_THREADS", raising=False)
+        launch(work, {**as_argument(settings, folder), "over": over}, 2, None, folder)
+    return folder, curve, str(failure.value)
+
+
+def test_replicas_stay_equal_in_worlds_of_their_own(two):
+    folder, _, _ = two
+    first, second = (load_file(folder / f"{rank}.safetensors") for rank in (0, 1))
     assert len(first) > 10 and all(torch.equal(first[name], second[name]) for name in first)
-    first, second = (load_file(tmp_path / f"worlds-{rank}.safetensors") for rank in (0, 1))
+    first, second = (load_file(folder / f"worlds-{rank}.safetensors") for rank in (0, 1))
     worlds = [name for name in first if name.startswith("worlds.")]
     assert worlds and not all(torch.equal(first[name], second[name]) for name in worlds)
-    told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    told = [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
     shared = ("steps", "episodes", "success", "return", "length")
     assert [told[0][key] for key in shared] == [told[1][key] for key in shared]
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
@@ -142,27 +178,23 @@ def test_replicas_stay_equal_in_worlds_of_their_own(tmp_path, monkeypatch):
         assert (replica["cwd"], replica["backend"], replica["nice"]) == (os.getcwd(), "gloo", os.nice(0))
 
 
-def test_checkpoints_one_after_another_do_not_meet(tmp_path):
-    def work(argument):
-        import time
-        from pathlib import Path
+def test_checkpoints_one_after_another_do_not_meet(two):
+    saved = two[0] / "saved"
+    assert [path.name for path in (saved / "checkpoints").iterdir()] == [f"{3 * UPDATE:010d}"]
+    assert len(list(checkpoint.newest(saved).iterdir())) == 3
 
-        from agents import checkpoint
-        from experiments.config import build
-        from experiments.train import make_learner
 
-        def slowly(aside, complete=checkpoint.complete):
-            time.sleep(0.5)
-            return complete(aside)
+def test_a_run_that_has_succeeded_often_enough_is_over_for_all_replicas(two):
+    folder, curve, _ = two
+    assert 1000 <= sum(record["episodes"] for record in curve) < 1000 + UPDATE
+    assert read_metrics(folder / "over") == curve
 
-        checkpoint.complete = slowly
-        learner = make_learner(build(argument["config"]))
-        for _ in range(2):
-            learner.save(Path(argument["folder"]))
 
-    launch(work, as_argument(config(1, 2), tmp_path), 2, None, tmp_path)
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [f"{0:010d}"]
-    assert len(list(checkpoint.newest(tmp_path).iterdir())) == 3
+def test_an_exception_in_a_worker_ends_the_run_with_one_line(two):
+    folder, _, said = two
+    assert re.fullmatch(r"a worker failed: KeyError: 'no such tile\\nin row 3'; more in \S+", said)
+    assert [(folder / f"calls-{rank}").read_text() for rank in (0, 1)] == ["x", "x"]  # it would only come again
+    assert "Traceback" in (folder / "ray" / "failure.txt").read_text()
 
 
 @needs_proc
@@ -188,35 +220,6 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(tmp_path, capfd):
     assert {record["episodes"] for record in read_metrics(tmp_path)} == {UPDATE}  # of both replicas' worlds
     assert int(checkpoint.newest(tmp_path).name) == updates * UPDATE
     wait_for(lambda: not any("ray" in name for name in children(os.getpid()).values()))
-
-
-def test_an_exception_in_a_worker_ends_the_run_with_one_line(tmp_path):
-    def work(argument):
-        from pathlib import Path
-
-        import torch
-
-        from agents.distribution import all_reduce_sum, rank
-
-        with (Path(argument["folder"]) / f"calls-{rank()}").open("a") as file:
-            file.write("x")
-        all_reduce_sum(torch.ones(1))
-        if rank() == 1:
-            raise KeyError("no such tile\nin row 3")
-        all_reduce_sum(torch.ones(1))
-
-    with pytest.raises(RuntimeError, match=r"^a worker failed: KeyError: 'no such tile\\nin row 3'; more in \S+$"):
-        launch(work, {"folder": str(tmp_path)}, 2, None, tmp_path)
-    assert [(tmp_path / f"calls-{rank}").read_text() for rank in (0, 1)] == ["x", "x"]  # it would only come again
-    assert "Traceback" in (tmp_path / "ray" / "failure.txt").read_text()
-
-
-def test_a_run_that_has_succeeded_often_enough_is_over_for_all_replicas(tmp_path):
-    train(config(100, 0, until=0.0), tmp_path)
-    before = read_metrics(tmp_path)
-    launch(train_replica, as_argument(config(100, 2, until=0.0), tmp_path), 2, None, tmp_path)
-    assert 1000 <= sum(record["episodes"] for record in before) < 1000 + UPDATE
-    assert read_metrics(tmp_path) == before
 
 
 @needs_proc

@@ -18,7 +18,7 @@ from experiments.recorder import read_metrics
 from experiments.studies import training
 from tests.experiments.fragile import LEFT_OPEN, TINY, UPDATE
 
-pytestmark = LEFT_OPEN
+pytestmark = [*LEFT_OPEN, pytest.mark.usefixtures("undrawn")]
 
 
 def contents(folder):
@@ -142,10 +142,19 @@ def without(name):
     return remade(lambda held: {key: value for key, value in held.items() if key != name})
 
 
-@pytest.mark.parametrize("damage", [cut, lie, lambda path: path.write_bytes(b""), lambda path: path.unlink()])
+@pytest.mark.parametrize("damage", [cut, lie, lambda path: path.write_bytes(b"")])
 @pytest.mark.parametrize("file", ["agent", "worlds-0"])
 def test_a_damaged_checkpoint(folder, capsys, file, damage):
     expect_no_start(folder, capsys, file, damage)
+
+
+def test_a_checkpoint_without_its_agent(folder, capsys):
+    expect_no_start(folder, capsys, "agent", Path.unlink)
+
+
+def test_a_checkpoint_without_a_replicas_worlds(folder):
+    (checkpoint.newest(folder) / "worlds-0.safetensors").unlink()
+    assert go_on(folder) == 0  # as a replica that joined since: new episodes
 
 
 @pytest.mark.parametrize(
@@ -175,9 +184,6 @@ def expect_no_start(folder, capsys, file, damage):
     """Going on ends with status 1 and one line; what is there stays as it is."""
     newest = checkpoint.newest(folder)
     damage(newest / f"{file}.safetensors")
-    if file == "worlds-0" and not (newest / "worlds-0.safetensors").exists():
-        assert go_on(folder) == 0  # as a replica that joined since: new episodes
-        return
     before = contents(folder)
     capsys.readouterr()
     assert go_on(folder) == 1

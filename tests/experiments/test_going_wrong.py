@@ -17,7 +17,12 @@ from tests.agents.tiny import Stairs
 from tests.experiments.fragile import LEFT_OPEN, TINY, UPDATE
 from unienv.worlds.match import Match
 
-pytestmark = [*LEFT_OPEN, pytest.mark.timeout(PATIENCE), pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")]
+pytestmark = [
+    *LEFT_OPEN,
+    pytest.mark.timeout(PATIENCE),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.usefixtures("undrawn"),
+]
 
 
 def goes_wrong(monkeypatch, capsys, tmp_path, *arguments):

@@ -16,6 +16,8 @@ from unienv.adapt import make_vector
 from unienv.registry import WORLDS, needs, world_class
 from unienv.signal import SIGNALS
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NAMES = [name for name in WORLDS if not needs(world_class(f"UniEnv/{name}")[0])]
 TINY = {
     "agent": {"dim": 16, "heads": 2, "hidden": 32, "queries": 2},

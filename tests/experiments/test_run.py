@@ -17,6 +17,8 @@ from experiments.recorder import read_metrics
 from experiments.studies import training
 from unienv.modality import pixel_space
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TINY = ["agent.dim=16", "agent.heads=2", "agent.hidden=32", "agent.queries=2", "ppo.worlds=8", "ppo.horizon=4"]
 TINY += ["ppo.minibatches=2", "ppo.epochs=1", "ppo.play=0", "steps=64", "episodes=8", "device=cpu"]
 

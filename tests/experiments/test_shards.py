@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from agents.distributed import session
+from agents.distributed import RayLostError, session
 from experiments.config import RayConfig
 from experiments.shards import estimate_shards
 from tests.unienv.separability.test_shards import columns
@@ -61,11 +61,18 @@ def test_workers_say_the_same_and_their_mistakes_are_one_line(tmp_path, told, mo
     (tmp_path / "bad").mkdir()
     pq.write_table(bad, tmp_path / "bad" / "0.parquet")
     write(tmp_path / "data", data, "npz", 5)
-    with session(2, None):  # one for both
-        monkeypatch.setattr("experiments.shards.session", lambda *_: nullcontext())
+
+    def lost():
+        raise RayLostError("the raylet was lost")
+
+    with session(2, None) as check:  # one for all
+        monkeypatch.setattr("experiments.shards.session", lambda *_: nullcontext(check))
         assert measure(tmp_path / "data", workers=2).estimate == whole
         with pytest.raises(ValueError, match=r"\A[^\n]*0\.parquet can't be read as transitions: a lacks 1 values\Z"):
             measure(tmp_path / "bad", workers=2)
+        monkeypatch.setattr("experiments.shards.session", lambda *_: nullcontext(lost))
+        with pytest.raises(RayLostError, match="the raylet was lost"):  # and not without an end
+            measure(tmp_path / "data", workers=2)
 
 
 def test_an_episode_in_two_shards_is_one_line(tmp_path, told):

@@ -62,10 +62,9 @@ def assert_equal_checkpoints(first, second):
         assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
-@pytest.mark.parametrize("memory", ["none", "gru"])
-def test_ctrl_c_and_resume_give_the_curve_of_one_go(tmp_path, memory):
+def test_ctrl_c_and_resume_give_the_curve_of_one_go(tmp_path):
     steps = 60 * UPDATE
-    arguments = small(env="goto", steps=steps, **{"agent.memory": memory}, runs=tmp_path)
+    arguments = small(env="goto", steps=steps, **{"agent.memory": "gru"}, runs=tmp_path)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "experiments/run.py", *arguments, "json=true"]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=-1, stderr=-1, text=True) as process:
@@ -115,12 +114,7 @@ def test_a_finished_run_that_is_resumed_does_nothing(tmp_path):
     assert [record["steps"] for record in curve(tmp_path)] == [UPDATE, 2 * UPDATE]
 
 
-def test_training_ends_once_it_succeeds_often_enough(tmp_path):
-    train(config(100 * UPDATE, until=0.0), tmp_path)
-    assert 1000 <= sum(record["episodes"] for record in curve(tmp_path)) < 1000 + UPDATE
-
-
-def test_a_run_that_succeeded_often_enough_goes_on_only_for_more(tmp_path):
+def test_training_ends_once_it_succeeds_often_enough_and_goes_on_only_for_more(tmp_path):
     for _ in range(2):
         train(config(100 * UPDATE, until=0.0), tmp_path)
         ended = curve(tmp_path)

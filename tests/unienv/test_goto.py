@@ -188,5 +188,5 @@ def test_map_by_hand():
     ],
 )
 def test_bad_parameters_are_refused_in_one_line(wrong):
-    with pytest.raises(ValueError, match=rf"\A.*{list(wrong.values())[-1]}.*\Z"):
+    with pytest.raises(ValueError, match=rf"\A.*got .*{list(wrong.values())[-1]}.*\Z"):
         Goto(**wrong)

@@ -329,5 +329,5 @@ def test_an_attempt_with_three_keys_is_worth_the_entropy_of_a_third(split):
     ],
 )
 def test_bad_parameters_are_refused_in_one_line(wrong):
-    with pytest.raises(ValueError, match=rf"\A.*{list(wrong.values())[-1]}.*\Z"):
+    with pytest.raises(ValueError, match=rf"\A.*got .*{list(wrong.values())[-1]}.*\Z"):
         Manual(**wrong)

@@ -207,5 +207,5 @@ def test_picture_by_hand():
     ],
 )
 def test_bad_parameters_are_refused_in_one_line(wrong):
-    with pytest.raises(ValueError, match=rf"\A.*{next(iter(wrong.values()))}.*\Z"):
+    with pytest.raises(ValueError, match=rf"\A.*got .*{next(iter(wrong.values()))}.*\Z"):
         Match(**wrong)

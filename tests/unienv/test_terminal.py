@@ -242,5 +242,5 @@ def test_commands_are_named_in_words():
     ],
 )
 def test_bad_parameters_are_refused_in_one_line(wrong):
-    with pytest.raises(ValueError, match=rf"\A.*{next(iter(wrong.values()))}.*\Z"):
+    with pytest.raises(ValueError, match=rf"\A.*got .*{next(iter(wrong.values()))}.*\Z"):
         Terminal(**wrong)

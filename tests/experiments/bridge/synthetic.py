@@ -113,7 +113,7 @@ def make_pictures(rng):
         image[8:16, 8:16] = rng.integers(60, 255, 3)
         noisy = np.clip(image + rng.integers(-15, 15, image.shape), 0, 255)
         texts = {"text": text, "decoded_text": text}
-        examples.append({**texts, "image": image.tolist(), "decoded_image": (noisy / 255.0).round(3).tolist()})
+        examples.append({**texts, "image": image.tolist(), "decoded_image": noisy.tolist()})
     return {"world": "match", "text_accuracy": share(0.993, 4096), "psnr": told(27.4, 0.3), "examples": examples}
 
 

@@ -37,6 +37,8 @@ def little():
         patch.setattr(bench, "_ROWS", 64)
         patch.setattr(bench, "_DRAWN", 4)
         patch.setattr("experiments.bridge.speaker._VAE_STEPS", 3)
+        patch.setattr("encoders.text.heads._PARTICLES", 2)
+        patch.setattr("experiments.bridge.models._STEPS", 4)
         yield
 
 

@@ -44,7 +44,7 @@ def test_tables_of_known_value(name):
     assert found.method == "table"
     assert found.nonseparability == pytest.approx(true, abs=0.012)
     assert found.detected == (true > 0)
-    assert found.p_value == (pytest.approx(0.01) if true else pytest.approx(0.5, abs=0.5))
+    assert found.p_value == pytest.approx(0.01) if true else found.p_value > 0.05
     assert ("not detected" in str(found)) == (true == 0)
 
 
@@ -54,7 +54,7 @@ def test_standard_errors_and_intervals_are_those_of_sampling():
     values = np.array([x.nonseparability for x in found])
     assert values.mean() == pytest.approx(true, abs=3.5 * values.std() / 60**0.5)
     assert np.mean([x.standard_error for x in found]) == pytest.approx(values.std(), rel=0.35)
-    assert 50 <= sum(x.interval[0] <= true <= x.interval[1] for x in found) <= 60
+    assert sum(x.interval[0] <= true <= x.interval[1] for x in found) >= 50  # at 95 % all but 0.1 %
 
 
 def test_bias_of_the_plug_in_is_taken_off():
@@ -76,10 +76,8 @@ def test_a_table_that_auto_takes_has_intervals_that_cover():
 
 def test_parameters_of_actions_are_counted_by_themselves():
     """Contexts hold the action, so that a table is a table an action, also where it is too large for one matrix."""
-    assert (
-        estimate(drawn(lambda _, a, b: 0.5 + 0 * a, 60_000, 0, (4, 4), actions=200), "table", replicates=19).df
-        == 200 * 3 * 3
-    )
+    data = drawn(lambda _, a, b: 0.5 + 0 * a, 15_000, 0, (4, 4), actions=50)
+    assert estimate(data, "table", replicates=19).df == 50 * 3 * 3
 
 
 @pytest.mark.parametrize("episodes", [1, 9])

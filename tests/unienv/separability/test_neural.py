@@ -40,7 +40,7 @@ def test_nothing_is_detected_in_a_separable_law():
     law = lambda _, a, b: sigmoid(1.5 * (a - 1.5) - (b - 2) ** 2 + 1)  # noqa: E731
     found = [estimate(drawn(law, 2000, s, (4, 5)), "net", 5, 1, 39, False, SMALL, s) for s in range(3)]
     assert all(abs(x.gain) < 0.01 and abs(x.nonseparability) < 0.03 for x in found)
-    assert not all(x.detected for x in found) and found[0].calibration == ()
+    assert sum(x.detected for x in found) <= 1 and found[0].calibration == ()
     assert all("not detected" in str(x) for x in found if not x.detected)
 
 
