@@ -37,7 +37,7 @@ SETTINGS = {  # of trials in a world: a version that agents learn, and many epis
         *("env.size=2", "env.num_colours=2", "env.num_shapes=2", "env.tries=2"),
         *("steps=300000", "episodes=10000"),
     ),
-    "terminal": ("steps=600000",),
+    "terminal": ("steps=1000000",),
     # Levels of MiniGrid as they are: the text selects among what is seen ..
     "MiniGrid-Fetch-5x5-N2-v0": ("steps=100000", *_FEW),
     "MiniGrid-GoToDoor-5x5-v0": ("steps=250000", *_FEW),
