@@ -112,7 +112,7 @@ def test_a_table_of_something_else_is_told_in_one_line(tmp_path, capsys, text, t
 @pytest.mark.parametrize(("arguments", "told"), [
     ([], "expected paths of ablation.csv"),
     (["tables=gone.csv"], "No such file"),
-    (["tables=experiments/results/ablation-manual/ablation.csv", "margins=1"], "did you mean 'margin'?"),
+    (["tables=experiments/results/ablation-quick/ablation.csv", "margins=1"], "did you mean 'margin'?"),
 ])  # fmt: skip
 def test_mistakes_are_told_before_anything_is_written(tmp_path, capsys, arguments, told):
     assert main(["study=pooled", f"runs={tmp_path / 'runs'}", *arguments]) == 2
