@@ -33,7 +33,7 @@ def restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, tens
     """The inverse of `optimiser_tensors`.
 
     Raises:
-        ValueError: one line, for moments that are missing or of another shape than their parameter's.
+        ValueError: one line, for moments that are in part missing or of another shape than their parameter's.
     """
     for name, parameter in network.named_parameters():
         prefix = f"optimiser.{name}."

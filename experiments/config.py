@@ -208,7 +208,7 @@ def _check_environment(env: dict[str, Any]) -> dict[str, Any]:
         kind, _ = world_class(name)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    known = [key for key in parameters_of(kind) if key not in ("backend", "device")]
+    known = [key for key in parameters_of(kind) if key not in ("backend", "device", "world")]
     hints = get_type_hints(kind.__init__)
     env = _with_none(env, hints)
     for key, value in env.items():

@@ -19,8 +19,7 @@ from agents.world_model import Codes
 from encoders.precision import autocast
 from experiments.columns import write_columns
 from experiments.config import RunConfig
-from experiments.evaluate import Moment, episodes
-from experiments.train import make_envs
+from experiments.evaluate import Moment, episodes, to_watch
 from unienv.modality import IMAGE, PAD, TEXT
 
 _EPISODES, _STEPS = 4, 12  # at most
@@ -42,7 +41,7 @@ def dream(config: RunConfig, learner: Learner, path: Path) -> None:
         learner: trained, with a world model.
         path: of the file, which appears whole or not at all.
     """
-    envs: Any = make_envs(config.env, 1, torch.device("cpu"))
+    envs = to_watch(config)
     rows: list[dict[str, Any]] = []
     for episode, (moments, _) in enumerate(islice(episodes(config, learner, envs), _EPISODES)):
         told = {"episode": episode, "length": len(moments) - 1}

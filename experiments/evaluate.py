@@ -125,13 +125,18 @@ def episodes(config: RunConfig, learner: Learner, envs: Any) -> Iterator[tuple[l
         yield _play(envs, learner.policy(1, seed=episode), unseen(config.seed) + episode)
 
 
+def to_watch(config: RunConfig) -> Any:
+    """One world of those in which the policy is judged, see `judged`."""
+    return make_envs((held_out(config) or config).env, 1, torch.device("cpu"))
+
+
 def watch(config: RunConfig, learner: Learner, path: Path) -> None:
     """A few episodes of the policy as arrays: frames, text, action, said, probabilities, reward, episode and success.
 
-    They are of the split that counts, see `judged`; the last one is cut where frames would be too many. Of actions with
+    They are of `to_watch`; the last one is cut where frames would be too many. Of actions with
     several parts `said` tells the words, `action` the first part, and there are no probabilities.
     """
-    envs: Any = make_envs((held_out(config) or config).env, 1, torch.device("cpu"))
+    envs = to_watch(config)
     rows: list[dict[str, Any]] = []
     for episode, (moments, success) in enumerate(islice(episodes(config, learner, envs), _EPISODES)):
         rows += [_row(one, envs.vocabulary) | {"episode": episode, "success": success} for one in moments]

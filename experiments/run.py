@@ -117,7 +117,8 @@ def _study(arguments: list[str]) -> ModuleType:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # the folder of this file, whose modules are called as a user's may be
+    if sys.path[0] == os.path.dirname(os.path.realpath(__file__)):  # whose modules are called as a user's may be
+        sys.path.pop(0)
     sys.path.append(os.getcwd())  # where a module of the user's own lies, for env=module:Id
     try:
         sys.exit(main(sys.argv[1:]))

@@ -37,10 +37,8 @@ from unienv.modality import (
     text_space,
 )
 from unienv.registry import (
-    check_parameters,
     import_module,
     imported_id,
-    world_class,
     world_id,
     world_ids,
     world_names,
@@ -207,7 +205,7 @@ def _find_spec(name: str) -> EnvSpec:
 def _check_world(spec: EnvSpec, parameters: dict[str, Any]) -> None:
     """A world is the one that its id names: by a parameter of that name settings could import any module."""
     if "world" in parameters:
-        check_parameters(world_class(spec.id)[0], {"world": parameters["world"]})
+        raise ValueError(f"{spec.id} is the world that it was registered with; it takes no parameter 'world'")
 
 
 def _modality_keys(env: gym.Env) -> dict[str, str]:

@@ -49,6 +49,8 @@ class WorldEnv(gym.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """Episode 0 of a given seed, or the next episode; `options` has no entries."""
         del options
+        if isinstance(seed, np.integer):
+            seed = int(seed)
         super().reset(seed=seed)
         if seed is None and self._loop.state is not None:
             self._loop.restart(_ONLY)

@@ -133,6 +133,8 @@ def import_module(module: str, name: str) -> ModuleType:
     Raises:
         ValueError: one line, when it is not there; what it raises itself goes on.
     """
+    if module.startswith("."):
+        raise ValueError(f"{name!r} should name a module in full, not {module!r}")
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

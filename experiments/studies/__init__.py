@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from experiments.config import TEXTS, Config, ConfigError, load, override
 from experiments.values import write_value
+from unienv.registry import is_world
 
 _LONGEST = 100  # bytes of what a folder is named after; names of files end at 255
 
@@ -67,7 +68,7 @@ def resumed(arguments: list[str], kind: type[Config], free: Iterable[str]) -> tu
         ConfigError: one line, for no such run, any other setting, or a folder that reaches out.
     """
     named = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
-    if not named or not named[-1]:
+    if not named or named[-1] in ("", "none"):
         return None
     folder = Path(named[-1])
     _check_links(folder)
@@ -88,11 +89,16 @@ def resumed(arguments: list[str], kind: type[Config], free: Iterable[str]) -> tu
 
 
 def _imported(config: Any) -> list[str]:
-    """Environments of a configuration, wherever they stand in it, that are "module:Id" and so import a module."""
-    named = [getattr(config, "env", {}).get("id", ""), *getattr(config, "worlds", [])]
-    parts = (setting.partition("=") for setting in getattr(config, "trial", []))
-    named += [value for key, _, value in parts if key in ("env", "env.id")]
-    return [id for id in named if ":" in id]
+    """Environments of a configuration, wherever they stand in it, that may import a module.
+
+    Those are "module:Id" themselves, or none of ours with a setting like that: some make another environment by it.
+    """
+    env = {"env." + key: str(value) for key, value in getattr(config, "env", {}).items()}
+    parts = [setting.partition("=") for setting in getattr(config, "trial", [])]
+    told = [*env.items(), *((f"{key}.id" if key == "env" else key, value) for key, _, value in parts)]
+    named = [*getattr(config, "worlds", []), *(value for key, value in told if key == "env.id")]
+    reaches = any(":" in value for key, value in told if key.startswith("env.") and key != "env.id")
+    return [id for id in named if ":" in id or (reaches and not is_world(id))]
 
 
 def _check_links(folder: Path) -> None:

@@ -38,9 +38,9 @@ METHODS = ("auto", "exact", "samples", "table", "net", "psi")
 _WORLDS = 256  # recorded side by side
 _DIAL = (0.0, 0.25, 0.5, 0.75, 1.0)
 _SEARCH = 20.0  # seconds for the best late fusion
+_SAMPLED = ("samples", "table", "net", "psi")  # methods
+_OF_EXACT, _OF_SAMPLES = ("history", "horizon"), ("samples", "policy")  # settings without a use in other methods
 # Settings that have a use with data=
-_SAMPLED = ("samples", "table", "net", "psi")
-_OF_EXACT, _OF_SAMPLES = ("history", "horizon"), ("samples", "policy")
 _OF_DATA = ("study", "data", "method", "seed", "ray.workers", "ray.address", "runs", "json")
 
 
@@ -72,7 +72,7 @@ def prepare(arguments: list[str]) -> tuple[SeparabilityConfig, Path]:
         near = nearest(config.method, METHODS)
         raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {config.method!r}; did you mean {near!r}?")
     given = {argument.partition("=")[0] for argument in arguments}
-    if "data" in given:
+    if config.data is not None or "data=" in arguments:
         return _prepare_data(config, given)
     useless = _OF_EXACT if config.method in _SAMPLED else _OF_SAMPLES if config.method == "exact" else ()
     for key in sorted(given.intersection(useless)):
@@ -185,29 +185,31 @@ def _enumerate(config: SeparabilityConfig, parameters: dict[str, Any], say: Any)
     """Exact figures, ladder and dial: of the world itself, or of the small version that it declares."""
     name = str(config.env["id"])
     world, small = make_world(name, **parameters), False
+    reduced = {**parameters, **(world.small or {})}
+    usual = {name: one.default for name, one in parameters_of(type(world)).items()}
+    smaller = usual | reduced != usual | parameters
     say("enumerating")
     try:
         kernel, told = _measured(world, config)
     except NotEnumerable:
         if not world.small:
             raise
-        parameters, small = {**parameters, **world.small}, True
+        parameters, small = reduced, True
         world = make_world(name, **parameters)
         say(f"enumerating the small version: {parameters}")
         kernel, told = _measured(world, config)
     say("searching the best late fusion")
-    rungs, climbed = ladder(kernel, seconds=_SEARCH if small or not world.small else _SEARCH / 5), parameters
-    reduced = {**parameters, **(world.small or {})}
-    if not rungs.certified and not small and world.small:
+    rungs, climbed = ladder(kernel, seconds=_SEARCH if small or not smaller else _SEARCH / 5), parameters
+    if not rungs.certified and smaller and not small:
         rungs, climbed = ladder(make_world(name, **reduced), config.horizon, _SEARCH), reduced
         rungs = replace(rungs, decision=f"{rungs.decision}; small version {settings(world.small)}")
     say("turning the dial")
-    plain = {"parameters": parameters, "small": small, "dial": _dial(name, parameters, world, config)}
+    plain = {"parameters": parameters, "small": small, "dial": _dial(name, reduced, world, config)}
     plain |= {"rho": told.rho, "conditioning": told.conditioning, "states": told.states, "length": told.length}
     plain |= {"modalities": told.modalities, "steps": [asdict(step) for step in told.steps]}
-    plain |= {"dial_of": {"parameters": reduced, "small": small or reduced != parameters}}
+    plain |= {"dial_of": {"parameters": reduced, "small": smaller}}
     gap = {"gap": rungs.gap, "gap_bound": rungs.gap_bound, "certified": rungs.certified}
-    gap |= {"small": small or climbed != parameters}
+    gap |= {"small": small or climbed is reduced}
     return {"exact": plain, "ladder": asdict(rungs) | gap}
 
 
@@ -218,12 +220,12 @@ def _measured(world: World, config: SeparabilityConfig) -> tuple[Kernel, Exact]:
 
 
 def _dial(name: str, parameters: dict[str, Any], world: World, config: SeparabilityConfig) -> list[Any] | None:
-    """(coupling, NS_fb a step, GAP) of a world with a coupling, in its small version where it has one."""
+    """(coupling, NS_fb a step, GAP) of a world with a coupling."""
     if "coupling" not in parameters_of(type(world)):
         return None
     points = []
     for coupling in _DIAL:
-        turned = make_world(name, **{**parameters, **(world.small or {}), "coupling": coupling})
+        turned = make_world(name, **{**parameters, "coupling": coupling})
         kernel, told = _measured(turned, config)
         rungs = ladder(kernel, seconds=_SEARCH / len(_DIAL))
         gap = rungs.gap if rungs.certified else None

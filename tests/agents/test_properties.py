@@ -16,7 +16,6 @@ from unienv.modality import IMAGE, TEXT, VIDEO, Vocabulary
 
 PROFILE = settings(
     derandomize=True,
-    deadline=None,
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

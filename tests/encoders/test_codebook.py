@@ -92,7 +92,7 @@ def test_the_batches_in_which_images_come_do_not_count():
     [torch.zeros(3, 8, 8, 3), torch.zeros(3, 8, 8).byte(), torch.zeros(3, 8, 9, 3).byte(), torch.zeros(8, 8, 3).byte()],
 )
 def test_what_is_no_patches_is_refused(patches):
-    with pytest.raises(ValueError, match=r"^patches must be \(C, 8, 8, 3\) uint8, got \(.*\) of torch\.\w+$"):
+    with pytest.raises(ValueError, match=r"^patches must be \(C - 1, 8, 8, 3\) uint8, got \(.*\) of torch\.\w+$"):
         Codebook(patches)
 
 

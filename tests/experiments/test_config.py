@@ -264,7 +264,7 @@ ARGUMENTS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(ARGUMENTS, max_size=3))
 @example(["env.a\nb=1"])
 def test_any_arguments_are_a_configuration_or_a_mistake(arguments):

@@ -33,6 +33,15 @@ def by_episode(columns):
     return [{k: of[columns["episode"] == e] for k, of in columns.items()} for e in np.unique(columns["episode"])]
 
 
+def test_what_is_foreseen_is_of_the_split_that_is_watched(tmp_path):
+    config, learner = make("env=manual", "env.split=train", "env.size=3", "env.horizon=4")
+    watch(config, learner, tmp_path / "episodes.npz")
+    dream(config, learner, tmp_path / "dreams.npz")
+    watched, dreams = (np.load(tmp_path / f"{name}.npz") for name in ("episodes", "dreams"))
+    for number in range(4):
+        assert dreams["text"][dreams["episode"] == number][0] == watched["text"][watched["episode"] == number][0]
+
+
 def test_what_happened_is_what_is_watched(tmp_path):
     """The beginnings of the same episodes, though foreseen and watched apart."""
     config, learner = make(*GOTO)

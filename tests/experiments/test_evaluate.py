@@ -1,3 +1,5 @@
+from contextlib import closing
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -6,6 +8,7 @@ from experiments import evaluate as evaluation
 from experiments.config import parse
 from experiments.evaluate import evaluate, hardware, unseen, versions, watch
 from experiments.train import make_learner
+from unienv.adapt import make_vector
 from unienv.rng import slots
 
 TINY = ["agent.dim=16", "agent.heads=2", "agent.hidden=32", "agent.queries=2", "ppo.worlds=8", "ppo.minibatches=1"]
@@ -117,6 +120,24 @@ def test_what_is_watched_is_whole_episodes(tmp_path, env):
         mine = rows["episode"] == episode
         assert len(set(rows["success"][mine])) == 1
         assert rows["success"][mine][0] == (rows["reward"][mine].sum() > 0)
+
+
+def test_what_is_watched_is_of_the_split_that_counts(tmp_path):
+    config, learner = make("env=manual", "env.split=train", "env.size=3", "env.horizon=4")
+    watch(config, learner, tmp_path / "episodes.npz")
+    told = np.load(tmp_path / "episodes.npz")
+    firsts = told["text"][np.concatenate([[True], told["episode"][1:] != told["episode"][:-1]])]
+    with closing(make_vector("manual", 1, split="test", size=3, horizon=4)) as envs:
+        texts = [envs.reset(seed=unseen(config.seed) + episode)[0]["text"][0] for episode in range(len(firsts))]
+    assert firsts.tolist() == [envs.vocabulary.decode(text) for text in texts]
+
+
+def test_the_last_episode_to_watch_is_cut_where_frames_are_too_many(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.evaluate._FRAMES", 5)
+    config, learner = make("env=goto", "env.size=4", "env.horizon=40", "seed=1")
+    watch(config, learner, tmp_path / "episodes.npz")
+    told = np.load(tmp_path / "episodes.npz")
+    assert len(told["frames"]) == len(told["action"]) == 5
 
 
 def test_episodes_to_watch_differ_and_repeat(tmp_path):

@@ -207,7 +207,7 @@ def test_a_folder_does_not_choose_the_class_behind_a_world(tmp_path, monkeypatch
 @pytest.mark.parametrize("make", [make_env, partial(make_vector, num_envs=2)])
 def test_a_world_is_the_one_that_its_id_names(tmp_path, monkeypatch, make):
     trap(tmp_path, monkeypatch)
-    with pytest.raises(ValueError, match=r"\AMatch got an unexpected keyword argument 'world'.*\Z"):
+    with pytest.raises(ValueError, match=r"\AUniEnv/Match-v0 is the world that it was registered with; .*\Z"):
         make("match", world="gift.sprung_trap:X")
     assert not (tmp_path / "sprung").exists()
 
@@ -219,6 +219,22 @@ def test_modules_of_users_go_before_those_that_the_command_is_made_of(tmp_path):
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2 and "there is no environment" in ended.stderr
     assert (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        RunConfig(env={"id": "TestOther-v0", "env_id": TRAP}),
+        RunConfig(env={"id": "TestOther-v0", "deep": {"er": [TRAP]}}),
+        AblationConfig(worlds=["match", "TestOther-v0"], psi=["joint"], seeds=[0], trial=[f"env.env_id={TRAP}"]),
+    ],
+)
+def test_a_folder_does_not_choose_what_an_environment_imports(tmp_path, monkeypatch, config):
+    """As those do that make another library's environment of the id that they are given."""
+    trap(tmp_path, monkeypatch)
+    foreign(tmp_path / "gift", config)
+    with pytest.raises(ConfigError, match=r"^gift imports a module for env=TestOther-v0; if you trust it, give"):
+        resumed(["resume=gift"], type(config), ())
 
 
 def test_who_trusts_a_folder_gets_its_environment(tmp_path, monkeypatch, capsys):

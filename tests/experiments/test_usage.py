@@ -4,7 +4,7 @@ import pytest
 
 from experiments import run
 from experiments.config import parse
-from experiments.studies import STUDIES
+from experiments.studies import STUDIES, separability, training
 from experiments.usage import usage
 
 NOT_TYPED = {"preset=quick", "tables="}  # which a study reads itself
@@ -21,6 +21,11 @@ def test_what_help_shows_can_be_typed_and_are_the_defaults(name):
     shown = [setting for setting in settings(usage(study)) if ".." not in setting]
     assert len(shown) >= 3
     assert parse([one for one in shown if one not in NOT_TYPED], study.CONFIG) == study.CONFIG()
+
+
+def test_no_run_is_resumed_and_no_data_is_read_by_the_word_none(tmp_path):
+    assert training.prepare(["resume=none", "steps=64", f"runs={tmp_path}"])[0].resume is None
+    assert separability.prepare(["study=separability", "data=none", f"runs={tmp_path}"])[0].data is None
 
 
 def test_help_says_what_studies_there_are_and_what_a_run_is_for(capsys):

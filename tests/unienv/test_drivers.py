@@ -66,6 +66,8 @@ def test_seeds_are_one_a_slot_and_not_negative():
         with pytest.raises(gym.error.Error):
             envs.reset(seed=seed)
     assert not differ(envs.reset(seed=np.int64(7)), make_vec().reset(seed=7))
+    one, other = (gym.make("UniEnv/Match-v0").reset(seed=seed)[0] for seed in (np.int64(7), 7))
+    assert all(np.array_equal(one[key], other[key]) for key in other)
 
 
 @pytest.mark.parametrize("call", ["oracle", "snapshot"])

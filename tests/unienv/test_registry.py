@@ -170,6 +170,7 @@ def test_what_is_no_world_is_told_in_one_line(name):
 
 def test_a_module_that_is_not_there_is_told_in_one_line():
     one_line(lambda: is_world("nowhere:X-v0"), "no module 'nowhere'")
+    one_line(lambda: is_world(".nowhere:X-v0"), "a module in full")
 
 
 def test_backends_and_drivers_refuse_what_they_cannot_run():

@@ -349,6 +349,11 @@ def gap_of(model, x, k, groups, probabilities=None):
     return split_gap(before, after, k, probabilities)
 
 
+def test_weights_of_two_shapes_are_told_in_one_line():
+    with pytest.raises(ValueError, match=r"^log weights must be of equal shape, got \(4, 3\) and \(8, 3\)$"):
+        split_gap(torch.zeros(4, 3), torch.zeros(8, 3), 4)
+
+
 @pytest.mark.parametrize(("prior", "dim"), CASES)
 def test_the_parts_of_the_gap_agree_with_their_integrals(prior, dim):
     toy = toy_of(prior, dim)

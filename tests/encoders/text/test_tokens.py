@@ -42,7 +42,7 @@ def test_texts_side_by_side(tokens):
 
 
 @given(st.text())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_comes_back(text):
     for tokens in (Bytes(), BYTE_PAIRS):
         assert tokens.decode(tokens.encode(text)) == text

@@ -25,7 +25,7 @@ def entropy(p):
     return -(p[p > 0] * np.log(p[p > 0])).sum()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(seed=seeds, shape=feedback_shapes())
 def test_orders_add_up_and_the_chain_of_bounds_holds(seed, shape):
     joint = random_law(seed, shape)
@@ -75,7 +75,7 @@ def test_it_is_the_least_divergence_to_sums_of_scores(shape):
     assert found.nonseparability == pytest.approx(least_divergence(joint), abs=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=seeds, shape=feedback_shapes(least=2), data=st.data())
 def test_names_of_modalities_and_values_do_not_matter(seed, shape, data):
     joint = random_law(seed, shape)
@@ -88,7 +88,7 @@ def test_names_of_modalities_and_values_do_not_matter(seed, shape, data):
     assert numbers(feedback_nonseparability(other)) == pytest.approx(numbers(expected), abs=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=seeds, shape=feedback_shapes(least=2))
 def test_actions_are_weighted_blocks(seed, shape):
     joint = random_law(seed, shape)
@@ -138,7 +138,7 @@ def cells_of(joint):
     return index[:, :-1], index[:, -1], joint[tuple(index.T)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=seeds, shape=feedback_shapes(least=2))
 def test_cells_may_come_in_any_order_with_any_codes_and_in_parts(seed, shape):
     joint = random_law(seed, shape)
@@ -155,7 +155,7 @@ def unlumped(codes, action, joint):
     return project(joint, contexts).value
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=seeds, shape=feedback_shapes(least=2), parts=st.integers(2, 3))
 def test_splitting_a_value_by_chance_changes_nothing_and_lumping_undoes_it(seed, shape, parts):
     codes, action, joint = cells_of(random_law(seed, shape))

@@ -32,7 +32,7 @@ def test_the_closed_form_is_the_least_divergence_to_products(seed):
     assert found.nonseparability == pytest.approx(product_divergence(joint, seed), abs=1e-7)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=seeds, sizes=st.lists(st.integers(1, 3), min_size=6, max_size=6))
 def test_parts_add_up_with_own_actions(seed, sizes):
     joint = random_law(seed, tuple(sizes))
@@ -63,7 +63,7 @@ def test_action_coupling_by_hand():
     assert found.given_actions == pytest.approx(np.log(2))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=seeds, sizes=st.lists(st.integers(2, 3), min_size=4, max_size=4))
 def test_coarser_outputs_are_no_less_separable(seed, sizes):
     joint = random_law(seed, tuple(sizes))
@@ -80,7 +80,7 @@ def test_coarser_inputs_may_be_less_separable():
     assert output_nonseparability(blind, 2).nonseparability == pytest.approx(np.log(2))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=seeds, modalities=st.integers(1, 3))
 def test_cells_of_outputs_agree_with_tables(seed, modalities):
     draw = np.random.default_rng(seed)

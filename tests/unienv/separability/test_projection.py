@@ -61,7 +61,7 @@ def random_cells(seed, sizes, outcomes, zeros):
     return (joint / joint.sum())[..., None, :] if joint.sum() > 0 else random_cells(seed + 1, sizes, outcomes, zeros)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple),
@@ -88,7 +88,7 @@ def test_the_projection_has_the_marginals_and_is_log_additive(seed, sizes, outco
     assert fitted == pytest.approx(wanted, abs=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1), sizes=st.sampled_from([(3, 3), (4, 3), (2, 2, 2), (2, 3, 2)]), y=st.integers(2, 3)
 )
