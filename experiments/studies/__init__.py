@@ -112,7 +112,9 @@ def _check_links(folder: Path) -> None:
 def reproduce(config: Any) -> str:
     """The command of a configuration: the settings that differ from the defaults."""
     mine, default = (flat(OmegaConf.to_container(OmegaConf.structured(c))) for c in (config, type(config)()))
-    changed = {key: value for key, value in mine.items() if key != "env.id" and value != default.get(key)}
+    changed = {
+        key: value for key, value in mine.items() if key != "env.id" and (key not in default or value != default[key])
+    }
     hidden = ("resume", "json", "runs", "study")
     told = [
         f"{key}={value or '' if key in TEXTS else write_value(value)}"
@@ -133,5 +135,5 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
     """Settings by their names with dots, of groups in groups."""
     leaves: dict[str, Any] = {}
     for key, value in values.items():
-        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
     return leaves

@@ -2,6 +2,7 @@
 
 import io
 import json
+from functools import partial
 from typing import get_args, get_type_hints
 
 import numpy as np
@@ -27,13 +28,13 @@ from unienv.worlds.dataset import Dataset
 
 PROFILE = settings(
     derandomize=True,
-    deadline=None,
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 KINDS = [
     np.dtype(name) for name in ("?", "i1", "u1", "i8", "u8", "f2", "f4", "f8", ">f8", "c8", "U3", "S2", "M8[D]", "O")
 ]
+WHOLE = st.sampled_from(["i1", "u1", "i8", "u8"])
 numbers = st.floats(allow_subnormal=False) | st.sampled_from([0.0, 0.25, 0.5, 1.0, -0.1, 1e-320, 1e300])
 
 
@@ -75,11 +76,33 @@ def test_any_table_is_measured_or_refused(joint):
             assert measured is None or measured.nonseparability >= 0
 
 
-@PROFILE
-@given(anything(3), anything(2), laws(1, 3) | anything(3))
-def test_any_cells_are_measured_or_refused(codes, action, joint):
-    told(lambda: feedback_nonseparability_of_cells(codes, action, joint))
-    told(lambda: output_nonseparability_of_cells(codes, codes, codes, joint))
+@st.composite
+def cells(draw):
+    """Codes and action of cells, their law with an outcome, and without it."""
+    n, modalities, answers = (draw(st.integers(1, most)) for most in (5, 3, 3))
+    codes, action = draw(arrays.arrays(WHOLE, (n, modalities))), draw(arrays.arrays(WHOLE, n))
+    weight = draw(arrays.arrays(np.float64, (n, answers), elements=st.integers(0, 4).map(float)))
+    weight[0, 0] += 1
+    return codes, action, weight / weight.sum(), weight.sum(axis=1) / weight.sum()
+
+
+def test_any_cells_are_measured_or_refused():
+    made, mass = [], laws(1, 3) | anything(3)
+
+    @PROFILE
+    @given(cells() | st.tuples(anything(3), anything(2), mass, mass))
+    def check(cells):
+        codes, action, joint, mass = cells
+        found = told(lambda: feedback_nonseparability_of_cells(codes, action, joint))
+        assert found is None or 0 <= found.nonseparability <= found.information + 1e-6 + found.certificate
+        measured = told(lambda: output_nonseparability_of_cells(codes, codes, np.flip(codes), mass))
+        assert measured is None or measured.nonseparability == pytest.approx(
+            measured.given_actions + sum(measured.action_coupling), abs=1e-9
+        )
+        made.append((found is not None, measured is not None))
+
+    check()
+    assert min(np.sum(made, axis=0)) > PROFILE.max_examples / 5
 
 
 @PROFILE
@@ -97,22 +120,56 @@ def test_cells_of_any_codes_are_measured(data):
 # Transitions
 
 
-@PROFILE
-@given(st.dictionaries(st.text(max_size=3), anything(3), max_size=2), anything(2), anything(2), st.none() | anything(1))
-def test_any_arrays_are_transitions_or_refused(observation, action, feedback, episode):
-    found = told(lambda: Transitions(observation, action, feedback, episode))
-    assert found is None or len(found) == len(action)
+def finite(shape):
+    """Arrays of numbers."""
+    return st.sampled_from(KINDS[:9]).flatmap(
+        lambda kind: arrays.arrays(kind, shape, elements=arrays.from_dtype(kind, allow_nan=False, allow_infinity=False))
+    )
 
 
 @st.composite
-def recorded(draw, most=12):
+def rows(draw):
+    """What transitions are made of, at most one part of it anything."""
+    n = draw(st.integers(1, 4))
+    shape = arrays.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3).map(lambda rest: (n, *rest))
+    of = partial(st.dictionaries, st.text(max_size=3), max_size=2)
+    parts = {
+        "observation": (of(finite(shape), min_size=1), of(anything(3))),
+        "action": (arrays.arrays(WHOLE, n), anything(2)),
+        "feedback": (arrays.arrays(st.sampled_from(["?", "u1"]), n), anything(2)),
+        "episode": (st.none() | arrays.arrays(WHOLE, n), anything(1)),
+    }
+    wild = draw(st.sampled_from([*parts, *[None] * 6]))
+    return {name: draw(either[name == wild]) for name, either in parts.items()}
+
+
+def test_any_arrays_are_transitions_or_refused():
+    made = []
+
+    @PROFILE
+    @given(rows())
+    def check(rows):
+        found = told(lambda: Transitions(**rows))
+        if found is not None:
+            made.append(found)
+            assert len(found) == len(rows["action"])
+            for name, seen in found.observation.items():
+                assert np.array_equal(seen.items[seen.which], rows["observation"][name])
+
+    check()
+    assert len(made) > PROFILE.max_examples / 5
+
+
+@st.composite
+def recorded(draw, least=1, most=12):
     """Transitions as a user may give them."""
-    n = draw(st.integers(1, most))
+    n = draw(st.integers(least, most))
     column = arrays.arrays(np.int64, n, elements=st.integers(0, 2))
     seen = arrays.arrays(np.float32, (n, 2), elements=st.sampled_from([0.0, -0.0, 1.0, 3e38]))
     which = draw(arrays.arrays(np.int64, n, elements=st.integers(0, 1)))
     observation = {"text": draw(column), "image": draw(seen), "other": Distinct(np.eye(2), which)}
-    return Transitions(observation, draw(column) - 1, draw(column), draw(st.none() | column))
+    episode = draw(st.sampled_from([None, np.arange(n), np.arange(n) // 2, draw(column)]))
+    return Transitions(observation, draw(column) - 1, draw(column), episode)
 
 
 @PROFILE
@@ -126,23 +183,57 @@ def test_transitions_come_back_from_a_file(tmp_path, transitions):
     assert np.array_equal(again.feedback, transitions.feedback) and np.array_equal(again.episode, transitions.episode)
 
 
-@settings(PROFILE, max_examples=15)
-@given(recorded(40))
-def test_any_transitions_are_estimated_or_refused(transitions):
-    found = told(lambda: estimate(transitions, "table", replicates=19))
-    assert found is None or (np.isfinite(found.nonseparability) and 0 <= found.p_value <= 1)
+def test_any_transitions_are_estimated_or_refused():
+    made = []
+
+    @settings(PROFILE, max_examples=15)
+    @given(recorded(most=40) | recorded(least=20, most=40))
+    def check(transitions):
+        found = told(lambda: estimate(transitions, "table", replicates=19))
+        if found is not None:
+            made.append(found)
+            assert np.isfinite(found.nonseparability) and 0 <= found.p_value <= 1
+
+    check()
+    assert len(made) > 3
 
 
-@PROFILE
-@given(st.sampled_from(["header", "action", "feedback", "episode", "items0", "which0"]), anything(3), st.booleans())
-def test_a_file_with_any_column_is_read_or_refused(tmp_path, name, column, left_out):
-    columns = {"action": np.zeros(2, int), "feedback": np.array([0, 1]), "episode": np.arange(2)}
-    columns |= {"items0": np.zeros((1, 3)), "which0": np.zeros(2, int)}
-    columns["header"] = np.array(json.dumps({"modalities": ["text"], "names": ["no", "yes"]}))
-    columns = {key: value for key, value in columns.items() if key != name} | ({} if left_out else {name: column})
-    np.savez(tmp_path / "seen.npz", **columns)
-    found = told(lambda: Transitions.load(tmp_path / "seen.npz"))
-    assert found is None or len(found) == len(found.feedback)
+COLUMNS = {  # of two transitions
+    "header": st.lists(st.text(max_size=3), min_size=2, max_size=3, unique=True).map(
+        lambda names: np.array(json.dumps({"modalities": ["text"], "names": names}))
+    ),
+    "action": arrays.arrays(WHOLE, 2),
+    "feedback": arrays.arrays(WHOLE, 2, elements=st.integers(0, 1)),
+    "episode": arrays.arrays(WHOLE, 2),
+    "items0": finite(arrays.array_shapes(max_dims=3, max_side=3)),
+    "which0": arrays.arrays(WHOLE, 2, elements=st.integers(0, 1)),
+}
+
+
+def test_a_file_with_any_column_is_read_or_refused(tmp_path):
+    made = []
+    one = st.sampled_from([*COLUMNS]).flatmap(lambda name: st.tuples(st.just(name), COLUMNS[name]))
+
+    @PROFILE
+    @given(one, st.lists(st.none() | anything(3), max_size=1))
+    def check(one, wild):
+        name, column = one
+        columns = {"action": np.zeros(2, int), "feedback": np.array([0, 1]), "episode": np.arange(2)}
+        columns |= {"items0": np.zeros((2, 3)), "which0": np.zeros(2, int)}
+        columns["header"] = np.array(json.dumps({"modalities": ["text"], "names": ["no", "yes"]}))
+        columns[name] = wild[0] if wild else column
+        np.savez(tmp_path / "seen.npz", **{key: value for key, value in columns.items() if value is not None})
+        found = told(lambda: Transitions.load(tmp_path / "seen.npz"))
+        if found is not None:
+            made.append(found)
+            assert len(found) == len(found.feedback) == 2
+            for key in ("action", "feedback", "episode"):
+                assert np.array_equal(getattr(found, key), columns[key].astype(np.int64))
+            seen = found.observation["text"]
+            assert np.array_equal(seen.items[seen.which], columns["items0"][columns["which0"]])
+
+    check()
+    assert len(made) > PROFILE.max_examples / 5
 
 
 HEADERS = st.recursive(
@@ -152,13 +243,31 @@ HEADERS = st.recursive(
 )
 
 
-@PROFILE
-@given(HEADERS)
-def test_a_file_with_any_header_is_read_or_refused(tmp_path, header):
-    columns = {"action": np.zeros(2, int), "feedback": np.array([0, 1]), "episode": np.arange(2)}
-    columns |= {"items0": np.zeros((1, 3)), "which0": np.zeros(2, int), "header": np.array(json.dumps(header))}
-    np.savez(tmp_path / "seen.npz", **columns)
-    told(lambda: Transitions.load(tmp_path / "seen.npz"))
+RIGHT = st.fixed_dictionaries(
+    {
+        "modalities": st.lists(st.text(max_size=4), min_size=1, max_size=1),
+        "names": st.lists(st.text(max_size=4) | st.integers(), min_size=2, max_size=4, unique_by=str),
+    }
+)
+
+
+def test_a_file_with_any_header_is_read_or_refused(tmp_path):
+    made = []
+
+    @PROFILE
+    @given(HEADERS | RIGHT)
+    def check(header):
+        columns = {"action": np.zeros(2, int), "feedback": np.array([0, 1]), "episode": np.arange(2)}
+        columns |= {"items0": np.zeros((1, 3)), "which0": np.zeros(2, int), "header": np.array(json.dumps(header))}
+        np.savez(tmp_path / "seen.npz", **columns)
+        found = told(lambda: Transitions.load(tmp_path / "seen.npz"))
+        if found is not None:
+            made.append(found)
+            assert found.modalities == tuple(map(str, header["modalities"]))
+            assert header["names"] is None or found.names == tuple(map(str, header["names"]))
+
+    check()
+    assert len(made) > PROFILE.max_examples / 5
 
 
 @settings(PROFILE, max_examples=10)
@@ -175,28 +284,38 @@ def test_any_policy_is_recorded_or_refused(steps, policy):
 
 @st.composite
 def columns(draw):
-    """text, image and label, right or nearly."""
-    n = draw(st.integers(0, 5))
-    text = draw(arrays.arrays("U4", n) | arrays.arrays(np.int64, (n, 2), elements=st.integers(-1, 3)) | anything(2))
-    image = draw(
-        st.sampled_from([(n, 8, 8, 3), (n, 2, 3), (n, 1, 1, 1)]).flatmap(lambda s: arrays.arrays("u1", s)) | anything()
-    )
-    label = draw(arrays.arrays(np.int64, n, elements=st.integers(0, 2)) | arrays.arrays("U2", n) | anything(2))
-    return {"text": text, "image": image, "label": label}
+    """text, image and label, at most one of them anything."""
+    n = draw(st.integers(2, 5))
+    ids = arrays.arrays(np.int64, (n, 2), elements=st.integers(0, 3))
+    shape = st.sampled_from([(n, 8, 8, 3), (n, 2, 3), (n, 1, 1, 1)])
+    parts = {
+        "text": (arrays.arrays("U4", n) | ids, anything(2) | ids.map(np.negative)),
+        "image": (arrays.arrays("u1", shape), anything()),
+        "label": (arrays.arrays(st.sampled_from(["U2", "i8"]), n, unique=True), anything(2)),
+    }
+    wild = draw(st.lists(st.sampled_from([*parts]), max_size=1))
+    return {name: draw(either[name in wild]) for name, either in parts.items()}
 
 
-@PROFILE
-@given(columns(), st.sampled_from(["train", "test", "all"]), st.booleans())
-def test_any_data_set_is_a_world_or_refused(tmp_path, rows, split, written):
-    path = rows
-    if written:
-        np.savez(tmp_path / "data.npz", **rows)
-        path = str(tmp_path / "data.npz")
-    world = told(lambda: Dataset(path, split))
-    if world is not None:
-        envs = WorldVectorEnv(world, 3)
-        assert envs.reset(seed=0)[0] in envs.observation_space
-        envs.step(Actions(envs.single_action_space).sample(np.random.default_rng(0), 3))
+def test_any_data_set_is_a_world_or_refused(tmp_path):
+    made = []
+
+    @PROFILE
+    @given(columns(), st.sampled_from(["train", "test", "all", "all"]), st.booleans())
+    def check(rows, split, written):
+        path = rows
+        if written:
+            np.savez(tmp_path / "data.npz", **rows)
+            path = str(tmp_path / "data.npz")
+        world = told(lambda: Dataset(path, split))
+        if world is not None:
+            made.append(world)
+            envs = WorldVectorEnv(world, 3)
+            assert envs.reset(seed=0)[0] in envs.observation_space
+            envs.step(Actions(envs.single_action_space).sample(np.random.default_rng(0), 3))
+
+    check()
+    assert len(made) > PROFILE.max_examples / 5
 
 
 @PROFILE

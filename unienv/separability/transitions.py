@@ -19,6 +19,7 @@ from unienv.errors import said
 from unienv.separability.codes import exactly, number_rows, unsigned_zeros
 
 MAX_REWARDS = 8  # distinct rewards that are told apart; of more, only the sign is kept
+_NAMED = 1 << 16  # outcomes at most that get numbers for names
 Policy = Callable[[dict[str, np.ndarray]], Any]
 
 
@@ -57,6 +58,10 @@ class Transitions:
         self.feedback = _integers("feedback", feedback, n)
         self.episode = np.arange(n) if episode is None else _integers("episode", episode, n)
         highest = int(self.feedback.max())
+        if names is None and highest >= _NAMED:
+            raise ValueError(
+                f"feedback without names must lie in [0, {_NAMED}), got {highest}; number outcomes through"
+            )
         self.names = tuple(map(str, range(highest + 1) if names is None else names))
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"names of feedback must differ from each other, got {', '.join(self.names)}")
@@ -66,6 +71,9 @@ class Transitions:
             )
         if not observation:
             raise ValueError("observation must hold at least one modality, got none")
+        for name in map(str, observation):
+            if not name.isprintable():
+                raise ValueError(f"names of modalities must be printable, got {name!r}")
         self.observation = {str(name): _distinct(str(name), value, n) for name, value in observation.items()}
 
     def __len__(self) -> int:

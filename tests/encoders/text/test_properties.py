@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from dataclasses import asdict
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from safetensors.torch import save
 
 from encoders.pixels import PixelConfig, PixelVAE, load_pixels, save_pixels
 from encoders.tensors import load_tensors
@@ -21,10 +24,10 @@ from unienv.registry import world_names
 
 PROFILE = settings(
     derandomize=True,
-    deadline=None,
     max_examples=100,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+TRIES = settings(PROFILE, max_examples=60)
 LONG = 1 << 16  # bytes at which documents are cut
 
 pieces = st.one_of(
@@ -77,17 +80,25 @@ def test_any_folder_is_a_corpus_or_refused(tmp_path, files):
         assert rows is None or (rows.shape == (2, 5) and int(rows.min()) > 0 and int(rows.max()) < len(corpus.tokens))
 
 
-@PROFILE
-@given(
-    st.text(max_size=8)
-    | st.sampled_from(["match,", ",", "worlds,match", "dataset", "/dev/null", "/proc/self/mem", ".", "é" * 300]),
-    st.text(max_size=3),
-)
-def test_any_name_of_a_corpus_is_opened_or_refused(tmp_path_factory, source, tokens):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("empty"))
-        opened = told(lambda: open_corpus(source, tokens or None)) is not None
-    assert not opened or all(name.strip() in ("worlds", *world_names()) for name in source.split(","))
+def test_any_name_of_a_corpus_is_opened_or_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = []
+    odd = ["match,", ",", "worlds,match", "dataset", "/dev/null", "/proc/self/mem", ".", "é" * 300]
+    quick = st.lists(st.sampled_from(["describe", " describe", "terminal "]), min_size=1, max_size=2).map(",".join)
+    kinds = st.sampled_from(["", "words", "bytes", "bpe"])
+
+    @TRIES
+    @given(st.tuples(st.text(max_size=8) | st.sampled_from(odd), st.text(max_size=3) | kinds) | st.tuples(quick, kinds))
+    def check(named):
+        source, tokens = named
+        corpus = told(lambda: open_corpus(source, tokens or None))
+        if corpus is not None:
+            made.append(corpus)
+            assert all(name.strip() in ("worlds", *world_names()) for name in source.split(","))
+            assert any(corpus.texts("train"))
+
+    check()
+    assert len(made) > TRIES.max_examples / 5
 
 
 @settings(PROFILE, max_examples=40)
@@ -142,17 +153,58 @@ def test_a_damaged_model_is_read_or_refused(tmp_path, models, part, load):
     check()
 
 
-@PROFILE
-@given(trees | st.binary(max_size=30), st.sampled_from(["tokens.json", "vae.json"]))
-def test_any_description_of_a_model_is_read_or_refused(tmp_path, models, tree, name):
+word = st.text(min_size=1, max_size=3).filter(lambda text: text.split() == [text])
+share = st.floats(allow_nan=False)
+SHAPE = {"width": 4, "layers": 1, "heads": 1, "latent": 3, "patch": 1}
+RIGHT = {
+    "tokens.json": st.lists(word, max_size=2, unique=True).map(
+        lambda words: {"tokens": "words", "words": words, "buckets": 2 - len(words)}
+    ),
+    "vae.json": st.fixed_dictionaries({"kl": share, "mask_weight": share, "mask_ratio": share}).map(
+        lambda weights: {"V": 6, "config": SHAPE | weights}
+    ),
+}
 
-    shutil.copytree(models / "text", tmp_path / "text", dirs_exist_ok=True)
-    (tmp_path / "text" / name).write_bytes(tree if isinstance(tree, bytes) else json.dumps(tree).encode())
-    told(lambda: load_text(tmp_path / "text"))
+
+def test_any_description_of_a_model_is_read_or_refused(tmp_path, models):
+    made = []
+    one = st.sampled_from([*RIGHT]).flatmap(lambda name: st.tuples(st.just(name), RIGHT[name]))
+
+    @TRIES
+    @given(one, st.lists(trees | st.binary(max_size=30), max_size=1))
+    def check(one, wild):
+        name, right = one
+        tree = wild[0] if wild else right
+        shutil.copytree(models / "text", tmp_path / "text", dirs_exist_ok=True)
+        (tmp_path / "text" / name).write_bytes(tree if isinstance(tree, bytes) else json.dumps(tree).encode())
+        found = told(lambda: load_text(tmp_path / "text"))
+        if found is not None:
+            made.append(found)
+            vae, tokens = found
+            held = {"tokens.json": {"tokens": "words", **tokens.state()}}
+            held["vae.json"] = {"V": len(tokens), "config": asdict(vae.config)}
+            assert wild or held[name] == right
+
+    check()
+    assert len(made) > TRIES.max_examples / 5
 
 
-@PROFILE
-@given(st.binary(max_size=60))
-def test_any_bytes_are_tensors_or_refused(tmp_path, content):
-    (tmp_path / "a.safetensors").write_bytes(content)
-    told(lambda: load_tensors(tmp_path / "a.safetensors"))
+def test_any_bytes_are_tensors_or_refused(tmp_path):
+    made, shapes = [], arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
+    tensors = arrays.arrays(st.sampled_from(["?", "u1", "i8", "f2", "f4"]), shapes).map(torch.from_numpy)
+    wild = st.tuples(st.integers(0, 80), st.binary(max_size=60))
+
+    @PROFILE
+    @given(st.dictionaries(st.text(max_size=3), tensors, max_size=3), st.lists(wild, max_size=1))
+    def check(right, wild):
+        content = save(right)
+        for place, piece in wild:
+            content = content[:place] + piece + content[place + len(piece) :]
+        (tmp_path / "a.safetensors").write_bytes(content)
+        found = told(lambda: load_tensors(tmp_path / "a.safetensors"))
+        if found is not None:
+            made.append(found)
+            assert wild or save(found) == content
+
+    check()
+    assert len(made) > PROFILE.max_examples / 5

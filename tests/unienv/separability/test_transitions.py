@@ -209,3 +209,10 @@ def test_bad_arrays_are_refused_in_one_line(wrong, told):
 def test_bad_recordings_are_refused(mode, arguments, told):
     with pytest.raises(ValueError, match=told):
         record(steps(mode), *arguments)
+
+
+def test_codes_without_end_and_names_that_break_lines_are_told_in_one_line():
+    with pytest.raises(ValueError, match=r"\Afeedback without names must lie in \[0, 65536\), got 1000000000000; .*\Z"):
+        Transitions({"a": [1, 2]}, [0, 1], [0, 10**12])
+    with pytest.raises(ValueError, match=r"\Anames of modalities must be printable, got 'a\\nb'\Z"):
+        Transitions({"a\nb": [1, 2]}, [0, 1], [0, 1])
