@@ -38,7 +38,7 @@ def _measure(learner: Learner, seconds: float) -> dict[str, float]:
     speed = (learner.steps - steps) / (time.perf_counter() - began)
     watch, updates, began = Stopwatch(), 0, time.perf_counter()
     with _watched(learner, watch):
-        while time.perf_counter() - began < seconds:
+        while not updates or time.perf_counter() - began < seconds:
             learner.update()
             updates += 1
     stages = {stage: spent / updates for stage, spent in watch.seconds.items()}

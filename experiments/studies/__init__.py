@@ -115,7 +115,7 @@ def reproduce(config: Any) -> str:
     changed = {
         key: value for key, value in mine.items() if key != "env.id" and (key not in default or value != default[key])
     }
-    hidden = ("resume", "json", "runs", "study")
+    hidden = ("resume", "json", "runs", "study", "env")  # env alone is of none
     told = [
         f"{key}={value or '' if key in TEXTS else write_value(value)}"
         for key, value in changed.items()
