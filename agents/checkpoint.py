@@ -15,8 +15,6 @@ import torch
 from torch import Tensor, nn
 
 KEPT = 2  # newest checkpoints kept
-
-
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # Adam's
 
 

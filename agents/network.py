@@ -181,8 +181,9 @@ def make_network(
     """
     if not isinstance(observation_space, spaces.Dict):
         raise ValueError(f"expected a Dict of modalities to observe, got {observation_space}")
-    for modality in set(MODALITIES) & set(observation_space):
-        check_box(modality, observation_space[modality], "the environment")
+    for modality in MODALITIES:
+        if modality in observation_space.spaces:
+            check_box(modality, observation_space[modality], "the environment")
     if codebook is not None and config.image != "tile":
         raise ValueError(f"agent.imagine foresees patches: it needs agent.image=tile, got {config.image}")
     if codebook is not None and config.text == "latent":

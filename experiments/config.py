@@ -31,6 +31,9 @@ class ConfigError(ValueError):
         super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in told))
 
 
+INTERNAL = {"internal": True}  # metadata of a setting that is made of other arguments, and can't be given by its name
+
+
 @dataclass
 class RayConfig:
     """Distribution over processes."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from experiments.config import INTERNAL
 from experiments.studies import STUDIES
 from experiments.values import write_value
 from unienv.registry import is_world
@@ -53,7 +54,7 @@ def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield f"env={value['id']}", comments.get("env", "a world, any Gymnasium id, or module:Id of your own")
             if is_world(value["id"]):
                 yield "env.<name>=..", "a setting of the environment; those of worlds are told by study=worlds"
-        elif item.name != "study" and not item.metadata.get("internal"):
+        elif item.name != "study" and not INTERNAL.items() <= item.metadata.items():
             yield f"{prefix}{item.name}={_said(value)}", comments.get(item.name, "")
 
 

@@ -113,9 +113,8 @@ def _restore(path: Path, trained: list[nn.Parameter], optimiser: AdamW, generato
     tensors, told = load_tensors(path), told_of(path)
     expected = {"generator": generator.get_state().shape}
     for i, parameter in enumerate(trained):
-        begun = f"{i}.step" in tensors  # or it never had a gradient
-        expected |= {f"{i}.{name}": parameter.shape for name in ("value", *("exp_avg", "exp_avg_sq") * begun)}
-        expected |= {f"{i}.step": torch.Size()} if begun else {}
+        held = ("value", *_MOMENTS) if f"{i}.step" in tensors else ("value",)  # which never had a gradient
+        expected |= {f"{i}.{name}": torch.Size() if name == "step" else parameter.shape for name in held}
     if {name: value.shape for name, value in tensors.items()} != expected or "curve" not in told:
         raise ValueError(f"{path} is of another fit: it does not hold these {len(trained)} parameters")
     generator.set_state(tensors["generator"])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from agents.distributed import cores
 from encoders.psi import FORMS
-from experiments.config import ConfigError, RayConfig, RunConfig, parse
+from experiments.config import INTERNAL, ConfigError, RayConfig, RunConfig, parse
 from experiments.pool import Job
 from unienv.modality import MODALITIES
 from unienv.registry import parameters_of, world_class
@@ -46,7 +46,6 @@ SETTINGS = {  # of trials in a world: a version that agents learn, and many epis
     "BabyAI-GoToObjS4-v0": ("steps=40000", *_FEW),
     "BabyAI-OpenRedDoor-v0": ("steps=60000", *_FEW),
 }
-_MADE = {"internal": True}  # of other arguments: it can't be given by its own name
 _OTHERS = ("steps=500000",)  # worlds without an entry there
 
 
@@ -59,12 +58,12 @@ class AblationConfig:
 
     study: str = "ablation"
     preset: str = "quick"  # quick or full: the grid, of which any part that is given besides is replaced
-    worlds: list[str] = field(default_factory=list, metadata=_MADE)  # or other environments
-    coupling: list[float] = field(default_factory=list, metadata=_MADE)  # where a world has that dial
-    psi: list[str] = field(default_factory=list, metadata=_MADE)
-    seeds: list[int] = field(default_factory=list, metadata=_MADE)
-    absent: list[str] = field(default_factory=list, metadata=_MADE)  # forms of a modality that a world lacks
-    trial: list[str] = field(default_factory=list, metadata=_MADE)  # settings of all trials, key=value
+    worlds: list[str] = field(default_factory=list, metadata=INTERNAL)  # or other environments
+    coupling: list[float] = field(default_factory=list, metadata=INTERNAL)  # where a world has that dial
+    psi: list[str] = field(default_factory=list, metadata=INTERNAL)
+    seeds: list[int] = field(default_factory=list, metadata=INTERNAL)
+    absent: list[str] = field(default_factory=list, metadata=INTERNAL)  # forms of a modality that a world lacks
+    trial: list[str] = field(default_factory=list, metadata=INTERNAL)  # settings of all trials, key=value
     margin: float = 0.05  # of normalised return, within which a gap counts as none
     ray: RayConfig = field(default_factory=lambda: RayConfig(workers=cores()))  # trials side by side
     runs: str = "runs"  # folder of run folders

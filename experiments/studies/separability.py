@@ -34,11 +34,11 @@ from unienv.separability.transitions import Transitions, record
 from unienv.spelling import nearest
 from unienv.world import World
 
-METHODS = ("auto", "exact", "samples", "table", "net", "psi")
+_SAMPLED = ("samples", "table", "net", "psi")
+METHODS = ("auto", "exact", *_SAMPLED)
 _WORLDS = 256  # recorded side by side
 _DIAL = (0.0, 0.25, 0.5, 0.75, 1.0)
 _SEARCH = 20.0  # seconds for the best late fusion
-_SAMPLED = ("samples", "table", "net", "psi")  # methods
 _OF_EXACT, _OF_SAMPLES = ("history", "horizon"), ("samples", "policy")  # settings without a use in other methods
 # Settings that have a use with data=
 _OF_DATA = ("study", "data", "method", "seed", "ray.workers", "ray.address", "runs", "json")

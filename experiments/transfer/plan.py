@@ -7,7 +7,7 @@ from typing import NamedTuple
 from agents.bridge import LATENT, TEXTS
 from agents.distributed import cores
 from encoders.text.vae import VAEConfig
-from experiments.config import RayConfig, RunConfig, parse
+from experiments.config import INTERNAL, RayConfig, RunConfig, parse
 from experiments.jobs import job_folder
 from experiments.pool import Job
 
@@ -26,7 +26,7 @@ class TransferConfig:
 
     study: str = "transfer"
     seeds: int = 5  # 0, 1, ..: each has a bridge of its own and an agent of either kind
-    trial: list[str] = field(default_factory=list, metadata={"internal": True})  # settings of all agents, key=value
+    trial: list[str] = field(default_factory=list, metadata=INTERNAL)  # settings of all agents, key=value
     attempts: int = 4000  # at the door, in each split, of which an agent has to say whether they succeed
     # a latent a sentence: its colour and its symbol come together in one
     vae: VAEConfig = field(default_factory=lambda: VAEConfig(width=64, layers=1, latent=16, patch=SENTENCE))
